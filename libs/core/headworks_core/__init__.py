@@ -1,0 +1,1 @@
+"""Shared foundations of the headworks services: errors, names, cells, scripts, serving, telemetry."""

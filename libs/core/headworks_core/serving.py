@@ -1,0 +1,257 @@
+"""A gRPC server around servicers that know nothing of their transport.
+
+A servicer's unary method takes (request, CallContext) and returns the reply; a server-streaming one is an async
+generator of replies; a bidirectional one takes (MessageStream, CallContext). Errors, call context and spans are added
+here, once, when a method is registered, so that a call passes through no chain of interceptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from headworks_core import context, telemetry
+from headworks_core.errors import ServiceError
+from headworks_core.grpc_errors import abort
+
+log = structlog.get_logger(__name__)
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+Context = grpc.aio.ServicerContext[Any, Any]
+READINESS = "readiness"
+LIVENESS = "liveness"
+
+
+class MessageStream(Generic[Req, Res]):
+    """Both directions of one bidirectional call."""
+
+    def __init__(self, call: Context) -> None:
+        self._call = call
+
+    async def read(self) -> Req | None:
+        """The next message; None when the caller has half-closed."""
+        message = await self._call.read()
+        return None if message is grpc.aio.EOF else message
+
+    async def write(self, message: Res) -> None:
+        """Hand a message to the transport. Never call it twice at a time."""
+        await self._call.write(message)
+
+
+@dataclass
+class Registered:
+    """The methods of one service, wrapped and ready to be added to a server."""
+
+    name: str
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = field(default_factory=dict)
+
+
+class _Recorder:
+    """Stands in for a server, to take the handlers that generated code registers."""
+
+    def __init__(self) -> None:
+        self.services: list[Registered] = []
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Not needed: the registered handlers are the same."""
+
+    def add_registered_method_handlers(self, name: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self.services.append(Registered(name, {m: _wrap(f"{name}/{m}", h) for m, h in handlers.items()}))
+
+
+def bind(add_to_server: Callable[[Any, Any], None], servicer: object) -> Registered:
+    """Wrap a servicer's methods; `add_to_server` is the generated function for its service."""
+    recorder = _Recorder()
+    add_to_server(servicer, recorder)
+    return recorder.services[0]
+
+
+def _wrap(method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    codec: dict[str, Any] = {
+        "request_deserializer": handler.request_deserializer,
+        "response_serializer": handler.response_serializer,
+    }
+    if handler.request_streaming:
+        return grpc.stream_stream_rpc_method_handler(_bidi(method, handler.stream_stream), **codec)
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(_server_stream(method, handler.unary_stream), **codec)
+    return grpc.unary_unary_rpc_method_handler(_unary(method, handler.unary_unary), **codec)
+
+
+def _unary(method: str, call: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+    async def handle(request: Any, rpc: Context) -> Any:
+        try:
+            caller = context.from_metadata(rpc.invocation_metadata(), rpc.time_remaining())
+            if not _traced(caller.traceparent):
+                return await call(request, caller)
+            with _server_span(method, caller.traceparent) as span:
+                return await call(request, _continued(caller, telemetry.traceparent_of(span)))
+        except Exception as error:
+            await _fail(method, rpc, error)
+
+    return handle
+
+
+def _server_stream(method: str, call: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
+    async def handle(request: Any, rpc: Context) -> None:
+        try:
+            caller = context.from_metadata(rpc.invocation_metadata(), rpc.time_remaining())
+            async for reply in call(request, caller):
+                await rpc.write(reply)
+        except Exception as error:
+            await _fail(method, rpc, error)
+
+    return handle
+
+
+def _bidi(method: str, call: Callable[[Any, Any], Awaitable[None]]) -> Any:
+    async def handle(_: Any, rpc: Context) -> None:
+        try:
+            caller = context.from_metadata(rpc.invocation_metadata(), rpc.time_remaining())
+            await call(MessageStream[Any, Any](rpc), caller)
+        except Exception as error:
+            await _fail(method, rpc, error)
+
+    return handle
+
+
+def _traced(traceparent: str) -> bool:
+    return telemetry.is_sampled(traceparent) or (not traceparent and telemetry.TRACING.exports)
+
+
+def _server_span(method: str, traceparent: str) -> Any:
+    return telemetry.span(method, telemetry.SERVER, traceparent, {"rpc.system.name": "grpc", "rpc.method": method})
+
+
+def _continued(caller: context.CallContext, traceparent: str) -> context.CallContext:
+    return context.CallContext(caller.tenant, caller.principal, caller.scopes, traceparent, caller.deadline)
+
+
+async def _fail(method: str, rpc: Context, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, ExceptionGroup):  # of a TaskGroup: one cause says it all
+        await _fail(method, rpc, error.exceptions[0])
+    if isinstance(error, ServiceError) and type(error) is not ServiceError:
+        await abort(rpc, error)
+    log.error("call.failed", method=method, exc_info=error)
+    await abort(rpc, ServiceError("internal error"))
+
+
+class Health:
+    """What `grpc.health.v1` answers: "" and `liveness` while it serves, `readiness` and the services as set."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self.servicer = HealthServicer()
+        self._ready_names = [READINESS, *services]
+
+    async def start(self) -> None:
+        """Alive, not yet ready."""
+        await self.servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        await self.set_ready(False)
+
+    async def set_ready(self, ready: bool) -> None:
+        """Whether callers should be sent here."""
+        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._ready_names:
+            await self.servicer.set(name, serving)
+
+
+@asynccontextmanager
+async def grpc_server(
+    services: Sequence[Registered],
+    *,
+    address: str,
+    grace_s: float,
+    max_message_bytes: int = 4 << 20,
+    max_rpcs: int | None = None,
+    drain: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[tuple[int, Health]]:
+    """Serve while the block runs; yields the bound port (useful with port 0) and the health to set ready.
+
+    On exit: not ready, then `drain` (tell long streams to go elsewhere), then new calls are refused and running ones
+    get `grace_s` seconds. Raises OSError when the address cannot be bound.
+    """
+    health = Health([service.name for service in services])
+    server = grpc.aio.server(options=_options(max_message_bytes), maximum_concurrent_rpcs=max_rpcs)
+    for service in services:
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.name, service.handlers),))
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
+    await health.start()
+    await server.start()
+    try:
+        yield port, health
+    finally:
+        await health.set_ready(False)
+        if drain is not None:
+            await drain()
+        await server.stop(grace_s)
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a port taken by another process is an error, not a silent share
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_metadata_size", 8 << 10),
+        ("grpc.max_concurrent_streams", 10_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.max_connection_age_ms", 300_000),
+        ("grpc.max_connection_age_grace_ms", 3_600_000),
+    ]
+
+
+async def until_signalled(app: AbstractAsyncContextManager[object]) -> None:
+    """Run `app` until SIGTERM or SIGINT, then leave it in order; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            loop.remove_signal_handler(signal.SIGTERM)
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.raise_signal(signal.SIGKILL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with app:
+        await stop.wait()
+        log.info("service.stopping")
+    log.info("service.stopped")
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """`asyncio.run`, on uvloop where it is installed; a service error at start is one line and exit code 1."""
+
+    async def entry() -> None:
+        await main()
+
+    factory = None
+    with suppress(ImportError):
+        import uvloop  # noqa: PLC0415 - optional
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        try:
+            runner.run(entry())
+        except (ServiceError, OSError) as error:
+            log.error("service.failed", error=str(error))
+            raise SystemExit(1) from error

@@ -1,0 +1,84 @@
+"""Settings: one frozen class per service, read once in `__main__`, with every mistake listed at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+from typing import Self, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told, as HEADWORKS_<SERVICE>_<FIELD> or as a --flag."""
+
+    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True, cli_kebab_case=True, extra="forbid")
+
+    insecure: bool = False
+    """Listen beyond loopback although no credentials are set up."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    shutdown_grace_s: float = Field(10.0, gt=0, le=3600)
+    """Seconds that running calls get after SIGTERM; keep it below the pod's grace period."""
+    replica: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    """This replica's id; empty: made from host name and process id."""
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value not in {"debug", "info", "warning", "error"}:
+            raise ValueError("must be debug, info, warning or error")
+        return value
+
+    @model_validator(mode="after")
+    def _loopback_unless_insecure(self) -> Self:
+        for field in type(self).model_fields:
+            if field.endswith("address") and not self.insecure and not is_loopback(getattr(self, field)):
+                raise ValueError(
+                    f"{field} {getattr(self, field)} leaves loopback and no credentials are set up; "
+                    "set insecure to accept calls from anybody who can reach it"
+                )
+        return self
+
+    @property
+    def replica_id(self) -> str:
+        """The id of this replica, unique on its network."""
+        return self.replica or f"{os.uname().nodename[:40]}-{os.getpid()}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port` can only be reached from this machine."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost" or address.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(kind: type[S], argv: Sequence[str]) -> S:
+    """Read the settings from `argv` and the environment; print every mistake and exit with 2 if there is one."""
+    prefix = kind.model_config.get("env_prefix", "")
+    mistakes = _unknown_variables(kind, prefix)
+    try:
+        settings = kind(_cli_parse_args=list(argv))  # type: ignore[call-arg]  # pydantic-settings' own keyword
+    except ValidationError as error:
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            mistakes.append(f"{prefix}{field.upper()}: {item['msg']}" if field else item["msg"])
+    if mistakes:
+        sys.stderr.write("".join(f"{mistake}\n" for mistake in mistakes))
+        raise SystemExit(2)
+    return settings
+
+
+def _unknown_variables(kind: type[BaseSettings], prefix: str) -> list[str]:
+    known = {f"{prefix}{field}".upper() for field in kind.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(prefix) and name not in known)
+    return [f"{name}: no such setting (see --help)" for name in unknown]

@@ -1,0 +1,1 @@
+"""For developers: embedded Valkey and Kafka, the `headworks` command, and the demo."""

@@ -1,0 +1,1 @@
+"""The limiter: decides how much may happen."""

@@ -1,0 +1,1 @@
+"""The worker: makes it happen."""
