@@ -1,0 +1,187 @@
+"""The composition root of the scheduler: the one place that knows all its parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from headworks.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
+from headworks.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
+from headworks_core.batching import MicroBatcher
+from headworks_core.cells import Meta, join
+from headworks_core.loops import every, forever, running
+from headworks_core.names import job_of_ref
+from headworks_core.serving import bind, grpc_server
+from headworks_core.store import check_server, redis_client, store_errors
+from redis.asyncio import Redis
+
+from headworks_scheduler.dispatcher import Dispatcher
+from headworks_scheduler.domain.jobs import Submitted
+from headworks_scheduler.janitor import Janitor
+from headworks_scheduler.notices import Notices
+from headworks_scheduler.queues import load_queues
+from headworks_scheduler.reaper import Reaper
+from headworks_scheduler.results import ResultRecorder
+from headworks_scheduler.servicer import Bundle, SchedulerServicer, SubmitFlush
+from headworks_scheduler.sessions import SessionOptions, WorkerServicer
+from headworks_scheduler.settings import Settings
+from headworks_scheduler.store.jobs import JobStore, StoreOptions
+from headworks_scheduler.submission import SubmissionReader
+from headworks_scheduler.timers import Timers
+from headworks_scheduler.views import expired_failure, poison_failure
+from headworks_scheduler.watching import WatchHub
+
+log = structlog.get_logger(__name__)
+
+SWEEP_S = 5.0
+JANITOR_S = 1.0
+API_BYTES = 16 << 20  # largest message: a batch of submits
+WORKER_BYTES = 8 << 20  # largest message: a batch of results
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a running scheduler listens."""
+
+    api: int
+    worker: int
+
+
+class ReplicaListener:
+    """Gives each notice to the part that it concerns."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, workers: WorkerServicer, hub: WatchHub, timers: Sequence[Timers]
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._workers = workers
+        self._hub = hub
+        self._timers = timers
+
+    async def on_wake(self, queue: str) -> None:
+        """There is work."""
+        await self._dispatcher.wake(queue)
+
+    def on_cancel(self, cell: int, ref: str, lease_id: int) -> None:
+        """A lease served here should be cancelled."""
+        self._workers.cancel(job_of_ref(ref, cell), lease_id)
+
+    def on_changed(self, cell: int, refs: Sequence[str]) -> None:
+        """Watched jobs have changed."""
+        self._hub.changed(cell, refs)
+
+    def on_timer(self, cell: int) -> None:
+        """A timer is now the earliest."""
+        self._timers[cell].notice()
+
+    def on_unsure(self) -> None:
+        """Notices may have been missed."""
+        self._dispatcher.unsure()
+        self._hub.unsure()
+        for timers in self._timers:
+            timers.notice()
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _store_options(settings: Settings) -> StoreOptions:
+    return StoreOptions(
+        replica=settings.replica_id,
+        lease_us=_micros(settings.lease_s),
+        delivery_us=_micros(settings.delivery_s),
+        retention_us=_micros(settings.retention_s),
+        finished_max=settings.finished_max,
+        outbox_max=settings.outbox_max,
+        lost_max=settings.lost_leases_max,
+        poison=poison_failure(),
+        expired=expired_failure(),
+    )
+
+
+def _session_options(settings: Settings) -> SessionOptions:
+    """A worker beats three times within the shorter of the two lease lengths."""
+    heartbeat_s = min(settings.delivery_s, settings.lease_s) / 3
+    return SessionOptions(replica=settings.replica_id, lease_s=settings.lease_s, heartbeat_s=heartbeat_s)
+
+
+@asynccontextmanager
+async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
+    """A running scheduler; yields its ports. Raises ServiceError when it cannot start."""
+    queues = load_queues(settings.queues_file)
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_client(settings.redis_url, timeout_s=settings.redis_timeout_s))
+        listening = await stack.enter_async_context(redis_client(settings.redis_url, timeout_s=None, connections=2))
+        with store_errors():
+            server = await check_server(redis, durable=True)
+            meta = await join(redis, Meta(cells=settings.cells, events=settings.events))
+        store = JobStore(redis, meta, _store_options(settings))
+        dispatcher = Dispatcher(store, queues)
+        hub = WatchHub()
+        recorder = ResultRecorder(store, meta.cells, max_result_bytes=settings.max_payload_bytes)
+        workers = WorkerServicer(queues, dispatcher, store, recorder, _session_options(settings))
+        timers = [Timers(store, cell) for cell in range(meta.cells)]
+        listener = ReplicaListener(dispatcher, workers, hub, timers)
+        await stack.enter_async_context(_loops(settings, store, meta, dispatcher, listener, listening, timers))
+        submits: MicroBatcher[Bundle, list[Submitted]] = MicroBatcher(SubmitFlush(store), window_s=0.001)
+        await stack.enter_async_context(submits)
+        reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
+        servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)
+        ports = await _serve(stack, settings, servicer, workers)
+        log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))
+        yield ports
+
+
+async def _serve(
+    stack: AsyncExitStack, settings: Settings, servicer: SchedulerServicer, workers: WorkerServicer
+) -> Ports:
+    """Open both ports; the API closes last, so that workers' results can still be watched."""
+    api_port, api_health = await stack.enter_async_context(
+        grpc_server(
+            [bind(add_SchedulerServiceServicer_to_server, servicer)],
+            address=settings.address,
+            grace_s=settings.shutdown_grace_s,
+            max_message_bytes=API_BYTES,
+        )
+    )
+    worker_port, worker_health = await stack.enter_async_context(
+        grpc_server(
+            [bind(add_WorkerServiceServicer_to_server, workers)],
+            address=settings.worker_address,
+            grace_s=1.0,
+            max_message_bytes=WORKER_BYTES,
+            drain=lambda: workers.drain(timeout_s=settings.shutdown_grace_s),
+        )
+    )
+    await worker_health.set_ready(True)
+    await api_health.set_ready(True)
+    return Ports(api_port, worker_port)
+
+
+def _loops(
+    settings: Settings,
+    store: JobStore,
+    meta: Meta,
+    dispatcher: Dispatcher,
+    listener: ReplicaListener,
+    listening: Redis,
+    timers: Sequence[Timers],
+) -> AbstractAsyncContextManager[None]:
+    notices = Notices(listening, meta, settings.replica_id, listener)
+    reaper = Reaper(
+        store,
+        meta.cells,
+        grace_s=settings.reconnect_grace_s,
+        period_s=min(1.0, settings.delivery_s / 5, settings.lease_s / 5),
+    )
+    return running(
+        forever(notices.run, name="notices"),
+        forever(dispatcher.run, name="dispatcher"),
+        forever(reaper.run, name="reaper"),
+        every(SWEEP_S, dispatcher.sweep, name="sweep"),
+        every(JANITOR_S, Janitor(store, meta.cells).step, name="janitor"),
+        *[forever(of_cell.run, name=f"timers of cell {cell}") for cell, of_cell in enumerate(timers)],
+    )

@@ -1,0 +1,1 @@
+"""The scheduler's rules, free of transport, store and clock."""

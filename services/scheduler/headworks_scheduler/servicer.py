@@ -1,0 +1,208 @@
+"""SchedulerService: request in, reply out; knows nothing of its transport."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from headworks.scheduler.v1 import job_pb2
+from headworks.scheduler.v1 import scheduler_service_pb2 as pb
+from headworks_core.batching import MicroBatcher
+from headworks_core.cells import Meta
+from headworks_core.context import CallContext
+from headworks_core.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+    ServiceError,
+    Violation,
+)
+from headworks_core.grpc_errors import item_error
+from headworks_core.names import JobName, parse_job
+
+from headworks_scheduler.domain.jobs import CancelOutcome, NewJob, Submitted
+from headworks_scheduler.queues import Queues
+from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
+from headworks_scheduler.submission import SubmissionReader
+from headworks_scheduler.views import is_terminal, job_view
+from headworks_scheduler.watching import WatchHub
+
+Bundle = tuple[list[NewJob], str]
+"""The jobs of one call, and the call's traceparent."""
+
+
+class SchedulerServicer:
+    """What callers ask of the scheduler."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        meta: Meta,
+        queues: Queues,
+        reader: SubmissionReader,
+        hub: WatchHub,
+        submits: MicroBatcher[Bundle, list[Submitted]],
+    ) -> None:
+        self._store = store
+        self._meta = meta
+        self._queues = queues
+        self._reader = reader
+        self._hub = hub
+        self._submits = submits
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, caller: CallContext) -> pb.SubmitJobResponse:
+        """See the proto."""
+        queue = self._queues.get(request.queue or "default")
+        job = self._reader.read(request.job, queue, caller)
+        (outcome,) = await self._submits(([job], caller.traceparent))
+        error = _refusal(job, outcome)
+        if error is not None:
+            raise error
+        return pb.SubmitJobResponse(name=self._name(job), existing=outcome is Submitted.EXISTING)
+
+    async def SubmitJobs(self, request: pb.SubmitJobsRequest, caller: CallContext) -> pb.SubmitJobsResponse:
+        """See the proto."""
+        _check_batch("jobs", len(request.jobs))
+        queue = self._queues.get(request.queue or "default")
+        results: list[pb.SubmitResult | None] = []
+        jobs: list[NewJob] = []
+        for submission in request.jobs:
+            try:
+                jobs.append(self._reader.read(submission, queue, caller))
+                results.append(None)
+            except ServiceError as error:
+                results.append(pb.SubmitResult(error=item_error(error)))
+        outcomes = await self._submits((jobs, caller.traceparent)) if jobs else []
+        recorded = iter(zip(jobs, outcomes, strict=True))
+        return pb.SubmitJobsResponse(results=[result or self._result(*next(recorded)) for result in results])
+
+    async def GetJob(self, request: pb.GetJobRequest, caller: CallContext) -> pb.GetJobResponse:
+        """See the proto."""
+        name = self._own(request.name, caller)
+        (fields,) = await self._store.read(name.cell, [name.ref], traceparent=caller.traceparent)
+        if fields is None:
+            raise _missing(request.name)
+        return pb.GetJobResponse(job=job_view(request.name, fields))
+
+    async def WatchJobs(self, request: pb.WatchJobsRequest, caller: CallContext) -> AsyncIterator[pb.WatchJobsResponse]:
+        """See the proto."""
+        _check_batch("names", len(request.names))
+        names = [self._own(name, caller) for name in request.names]
+        pending = {(name.cell, name.ref): str(name) for name in names}
+        with self._hub.watching(pending) as watch:
+            watch.mark(pending)
+            while pending:
+                keys = [key for key in await watch.changed() if key in pending]
+                for job in await self._read(keys, pending):
+                    if job.HasField("finish_time") or not request.terminal_only:
+                        yield pb.WatchJobsResponse(job=job)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, caller: CallContext) -> pb.CancelJobResponse:
+        """See the proto."""
+        name = self._own(request.name, caller)
+        outcome, remaining_us = await self._store.cancel(name.cell, name.ref, traceparent=caller.traceparent)
+        if outcome is CancelOutcome.MISSING:
+            raise _missing(request.name)
+        if outcome is CancelOutcome.FINISHED:
+            raise FailedPrecondition(f"job {request.name} has already finished", reason=Reason.JOB_FINISHED)
+        (fields,) = await self._store.read(name.cell, [name.ref])
+        if fields is None:
+            raise _missing(request.name)
+        response = pb.CancelJobResponse(job=job_view(request.name, fields))
+        if response.job.state == job_pb2.JOB_STATE_LEASED:
+            remaining = Duration()
+            remaining.FromMicroseconds(remaining_us)
+            response.lease_remaining.CopyFrom(remaining)
+        return response
+
+    async def _read(self, keys: Sequence[tuple[int, str]], pending: dict[tuple[int, str], str]) -> list[job_pb2.Job]:
+        """Read watched jobs; those that have ended leave `pending`."""
+        jobs = []
+        for cell in {cell for cell, _ in keys}:
+            refs = [ref for of, ref in keys if of == cell]
+            for ref, fields in zip(refs, await self._store.read(cell, refs, watch=True), strict=True):
+                name = pending[cell, ref]
+                if fields is None:
+                    raise _missing(name)
+                if is_terminal(fields):
+                    del pending[cell, ref]
+                jobs.append(job_view(name, fields))
+        return jobs
+
+    def _own(self, text: str, caller: CallContext) -> JobName:
+        name = parse_job(text)
+        if name.tenant != caller.tenant or name.cell != self._meta.cell_of(name.queue):
+            raise _missing(text)
+        return name
+
+    def _name(self, job: NewJob) -> str:
+        return str(JobName(job.tenant, job.queue.name, self._meta.cell_of(job.queue.name), job.tail))
+
+    def _result(self, job: NewJob, outcome: Submitted) -> pb.SubmitResult:
+        error = _refusal(job, outcome)
+        if error is not None:
+            return pb.SubmitResult(error=item_error(error))
+        return pb.SubmitResult(name=self._name(job), existing=outcome is Submitted.EXISTING)
+
+
+def _check_batch(field: str, size: int) -> None:
+    if not 1 <= size <= BATCH_MAX:
+        rule = f"{size} items; 1 to {BATCH_MAX}"
+        raise InvalidArgument(f"{field}: {rule}", reason=Reason.BATCH_SIZE, violations=[Violation(field, rule)])
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(f"there is no job {name}", reason=Reason.JOB_NOT_FOUND)
+
+
+def _refusal(job: NewJob, outcome: Submitted) -> ServiceError | None:
+    queue = job.queue
+    if outcome is Submitted.CONFLICT:
+        message = f"request_id {job.tail} belongs to a job of queue {queue.name} with another spec"
+        return AlreadyExists(message, reason=Reason.JOB_ALREADY_EXISTS)
+    if outcome is Submitted.QUEUE_FULL:
+        message = f"queue {queue.name} holds its {queue.max_size} waiting jobs"
+        return ResourceExhausted(message, reason=Reason.QUEUE_FULL, retry_after_us=1_000_000)
+    if outcome is Submitted.TENANT_FULL:
+        message = f"tenant {job.tenant} has its {queue.max_size_per_tenant} waiting jobs in queue {queue.name}"
+        return ResourceExhausted(message, reason=Reason.TENANT_QUEUE_FULL, retry_after_us=1_000_000)
+    if outcome is Submitted.OUTBOX_FULL:
+        message = "too many events wait for Kafka; submits are refused until it has taken some"
+        return ResourceExhausted(message, reason=Reason.OUTBOX_FULL, retry_after_us=5_000_000)
+    return None
+
+
+class SubmitFlush:
+    """Records the jobs of many calls in few script calls."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    async def __call__(self, bundles: list[Bundle]) -> list[list[Submitted] | Exception]:
+        """One outcome a bundle; what the store could not be asked fails only the bundles concerned."""
+        answers: list[list[Submitted] | Exception] = []
+        for chunk in _chunks(bundles):
+            jobs = [job for bundle, _ in chunk for job in bundle]
+            trace = next((trace for _, trace in chunk if trace), "")
+            try:
+                outcomes = iter(await self._store.submit(jobs, traceparent=trace))
+                answers += [[next(outcomes) for _ in bundle] for bundle, _ in chunk]
+            except ServiceError as error:
+                answers += [error] * len(chunk)
+        return answers
+
+
+def _chunks(bundles: list[Bundle]) -> list[list[Bundle]]:
+    """Neighbours together, at most 500 jobs each; a bundle is never larger than that."""
+    chunks: list[list[Bundle]] = []
+    size = BATCH_MAX
+    for bundle in bundles:
+        if size + len(bundle[0]) > BATCH_MAX:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(bundle)
+        size += len(bundle[0])
+    return chunks

@@ -1,0 +1,353 @@
+"""Worker sessions: one bidirectional stream each, with credits, heartbeats and acknowledged results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from headworks.worker.v1 import session_pb2 as pb
+from headworks_core import telemetry
+from headworks_core.context import CallContext
+from headworks_core.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable, Violation, invalid
+from headworks_core.names import WORKER
+from headworks_core.serving import MessageStream
+
+from headworks_scheduler.dispatcher import Dispatcher, SessionSeat
+from headworks_scheduler.domain.jobs import Beat, Claimed, Held
+from headworks_scheduler.domain.matching import Order
+from headworks_scheduler.queues import Queues
+from headworks_scheduler.results import ResultRecorder, split_name
+from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
+
+log = structlog.get_logger(__name__)
+
+PROTOCOL = 1
+SLOTS_MAX = 10_000
+ASSIGN_BYTES = 1 << 20  # a message ends with the job that reaches this; clients take 4 MiB by default
+Stream = MessageStream[pb.SessionRequest, pb.SessionResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """Times of a session, in seconds."""
+
+    replica: str
+    lease_s: float = 30.0
+    heartbeat_s: float = 1.5
+    ping_s: float = 5.0
+    write_timeout_s: float = 10.0
+
+    @property
+    def silence_s(self) -> float:
+        """How long a worker may say nothing before its session is ended."""
+        return max(3 * self.heartbeat_s, 5.0)
+
+
+class Outgoing:
+    """What waits to be written: control messages never wait behind work."""
+
+    def __init__(self) -> None:
+        self._control: deque[pb.SessionResponse] = deque()
+        self._work: deque[Claimed] = deque()
+        self._event = asyncio.Event()
+
+    def control(self, message: pb.SessionResponse) -> None:
+        """Send before any work."""
+        self._control.append(message)
+        self._event.set()
+
+    def work(self, jobs: Iterable[Claimed]) -> None:
+        """Send in this order."""
+        self._work.extend(jobs)
+        self._event.set()
+
+    async def next(self) -> pb.SessionResponse:
+        """Waits for the next message; work that has gathered goes out together."""
+        while not self._control and not self._work:
+            self._event.clear()
+            await self._event.wait()
+        if self._control:
+            return self._control.popleft()
+        jobs: list[Claimed] = []
+        size = 0
+        while self._work and len(jobs) < BATCH_MAX and size < ASSIGN_BYTES:
+            jobs.append(self._work.popleft())
+            size += len(jobs[-1].spec)
+        return pb.SessionResponse(assign=pb.Assign(jobs=[_assignment(job) for job in jobs]))
+
+    def unsent(self) -> list[Claimed]:
+        """Work that was never written."""
+        return list(self._work)
+
+
+def _assignment(job: Claimed) -> pb.Assignment:
+    traceparent = job.traceparent
+    if traceparent:
+        with telemetry.span("dispatch", telemetry.PRODUCER, traceparent, {"app.job.name": job.name}) as span:
+            traceparent = telemetry.traceparent_of(span)
+    return pb.Assignment(
+        job=job.name,
+        lease_id=job.lease_id,
+        attempt=job.attempt,
+        spec=job.spec,
+        traceparent=traceparent,
+        attempt_timeout=_duration(job.timeout_us),
+    )
+
+
+@lru_cache(maxsize=256)
+def _duration(micros: int) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(micros)
+    return duration
+
+
+class Session:
+    """One attached worker."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        attach: pb.Attach,
+        *,
+        queues: Queues,
+        dispatcher: Dispatcher,
+        store: JobStore,
+        recorder: ResultRecorder,
+        options: SessionOptions,
+    ) -> None:
+        """Raises InvalidArgument, NotFound or FailedPrecondition for an Attach that cannot be served."""
+        _check_attach(attach, queues)
+        self.worker = attach.worker
+        self._slots = attach.slots
+        self._stream = stream
+        self._dispatcher = dispatcher
+        self._store = store
+        self._recorder = recorder
+        self._options = options
+        self._outgoing = Outgoing()
+        self.held: dict[str, int] = {}
+        """Lease ids by the names of the jobs that this session has out."""
+        strict = attach.order == pb.QUEUE_ORDER_STRICT
+        subscriptions = [(entry.queue, entry.weight or 1) for entry in attach.queues]
+        self._seat = SessionSeat(attach.worker, subscriptions, Order.STRICT if strict else Order.WEIGHTED, self._assign)
+        self._heard = asyncio.get_running_loop().time()
+
+    async def run(self, held: Sequence[pb.HeldLease]) -> None:
+        """Serve until the worker half-closes; raises what ended the session otherwise."""
+        lost = await self._renew(held)
+        attached = pb.Attached(replica=self._options.replica, lost=lost)
+        attached.heartbeat_interval.FromMicroseconds(int(self._options.heartbeat_s * 1e6))
+        attached.lease.FromMicroseconds(int(self._options.lease_s * 1e6))
+        attached.ping_interval.FromMicroseconds(int(self._options.ping_s * 1e6))
+        self._outgoing.control(pb.SessionResponse(attached=attached))
+        self._dispatcher.attach(self._seat)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                background = [tasks.create_task(self._write()), tasks.create_task(self._watch_silence())]
+                await self._read()
+                for task in background:
+                    task.cancel()
+        finally:
+            self._dispatcher.detach(self._seat)
+            unsent = self._outgoing.unsent()
+            if unsent:
+                await self._dispatcher.give_up(unsent)
+
+    def drain(self) -> None:
+        """Ask the worker to go elsewhere; it gets no more work here."""
+        self._dispatcher.detach(self._seat)
+        self._outgoing.control(pb.SessionResponse(drain=pb.Drain()))
+
+    def cancel(self, name: str, lease_id: int) -> None:
+        """Ask the worker to cancel a job; its next heartbeat would tell it too."""
+        lease = pb.LeaseRef(job=name, lease_id=lease_id)
+        self._outgoing.control(pb.SessionResponse(cancel=pb.Cancel(leases=[lease])))
+
+    def _assign(self, jobs: list[Claimed]) -> None:
+        for job in jobs:
+            self.held[job.name] = job.lease_id
+        self._outgoing.work(jobs)
+
+    async def _write(self) -> None:
+        """The only writer of the stream."""
+        while True:
+            message = await self._outgoing.next()
+            try:
+                async with asyncio.timeout(self._options.write_timeout_s):
+                    await self._stream.write(message)
+            except TimeoutError as error:
+                raise Unavailable("the worker does not read its session") from error
+
+    async def _watch_silence(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._options.ping_s)
+            if loop.time() - self._heard > self._options.silence_s:
+                log.warning("session.silent", worker=self.worker, held=len(self.held))
+                raise Unavailable("no heartbeat came in time", reason=Reason.HEARTBEAT_MISSED)
+            self._outgoing.control(pb.SessionResponse(ping=pb.Ping()))
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (message := await self._stream.read()) is not None:
+            self._heard = loop.time()
+            kind = message.WhichOneof("message")
+            if kind == "results":
+                await self._on_results(message.results)
+            elif kind == "heartbeat":
+                await self._on_heartbeat(message.heartbeat)
+            elif kind == "credit":
+                self._on_credit(message.credit.slots, least=1)
+            elif kind == "draining":
+                self._dispatcher.detach(self._seat)
+            else:
+                raise FailedPrecondition(f"unexpected message: {kind}", reason=Reason.PROTOCOL_VIOLATION)
+
+    def _on_credit(self, slots: int, *, least: int) -> None:
+        if not least <= slots <= SLOTS_MAX:
+            raise InvalidArgument(f"credit: {slots}; {least} to {SLOTS_MAX}")
+        if self._seat.credit + len(self.held) + slots > self._slots:
+            message = f"credit for more than the {self._slots} slots of the worker"
+            raise FailedPrecondition(message, reason=Reason.PROTOCOL_VIOLATION)
+        if slots:
+            self._dispatcher.credit(self._seat, slots)
+
+    async def _on_results(self, results: pb.Results) -> None:
+        if not 1 <= len(results.results) <= BATCH_MAX or results.batch < 1:
+            rule = f"1 to {BATCH_MAX} results in a batch numbered from 1"
+            raise InvalidArgument(f"results: {len(results.results)} in batch {results.batch}; {rule}")
+        lost = await self._recorder.record(results.results)
+        for result in results.results:
+            if self.held.get(result.job) == result.lease_id:
+                del self.held[result.job]
+        self._outgoing.control(pb.SessionResponse(ack=pb.Ack(batch=results.batch, lost=lost)))
+        self._on_credit(results.credit, least=0)
+
+    async def _on_heartbeat(self, heartbeat: pb.Heartbeat) -> None:
+        lost = await self._renew(heartbeat.held)
+        for lease in lost:
+            if self.held.get(lease.job) == lease.lease_id:
+                del self.held[lease.job]
+        if lost:
+            self._outgoing.control(pb.SessionResponse(lease_lost=pb.LeaseLost(leases=lost)))
+
+    async def _renew(self, held: Sequence[pb.HeldLease]) -> list[pb.LeaseRef]:
+        """Renew leases, pass on requests to cancel; those that are lost."""
+        cells: dict[int, list[tuple[pb.HeldLease, Held]]] = {}
+        for lease in held:
+            cell, ref = split_name(lease.job)
+            progress = lease.progress.SerializeToString() if lease.HasField("progress") else b""
+            cells.setdefault(cell, []).append((lease, Held(ref, lease.lease_id, progress)))
+        lost: list[pb.LeaseRef] = []
+        for cell, leases in cells.items():
+            for at in range(0, len(leases), BATCH_MAX):
+                lost += await self._renew_batch(cell, leases[at : at + BATCH_MAX])
+        return lost
+
+    async def _renew_batch(self, cell: int, leases: Sequence[tuple[pb.HeldLease, Held]]) -> list[pb.LeaseRef]:
+        beats = await self._store.heartbeat(cell, [held for _, held in leases])
+        lost: list[pb.LeaseRef] = []
+        for (lease, _), beat in zip(leases, beats, strict=True):
+            if beat is Beat.LOST:
+                lost.append(pb.LeaseRef(job=lease.job, lease_id=lease.lease_id))
+                continue
+            self.held.setdefault(lease.job, lease.lease_id)
+            if beat is Beat.CANCEL_REQUESTED:
+                self.cancel(lease.job, lease.lease_id)
+        return lost
+
+
+def _check_attach(attach: pb.Attach, queues: Queues) -> None:
+    if attach.protocol != PROTOCOL:
+        message = f"protocol {attach.protocol} is not spoken here; {PROTOCOL} is"
+        raise FailedPrecondition(message, reason=Reason.PROTOCOL_VERSION)
+    violations = []
+    if not WORKER.fullmatch(attach.worker):
+        violations.append(Violation("attach.worker", "1 to 128 of [A-Za-z0-9_.:@-]"))
+    if not 1 <= len(attach.queues) <= 64:
+        violations.append(Violation("attach.queues", "1 to 64"))
+    if any(not 0 <= entry.weight <= 1000 for entry in attach.queues):
+        violations.append(Violation("attach.queues.weight", "1 to 1000"))
+    if len({entry.queue for entry in attach.queues}) != len(attach.queues):
+        violations.append(Violation("attach.queues", "each queue once"))
+    if not 1 <= attach.slots <= SLOTS_MAX:
+        violations.append(Violation("attach.slots", f"1 to {SLOTS_MAX}"))
+    if len(attach.held) > SLOTS_MAX:
+        violations.append(Violation("attach.held", f"at most {SLOTS_MAX}"))
+    if violations:
+        raise invalid(violations)
+    for entry in attach.queues:
+        queues.get(entry.queue)
+
+
+class WorkerServicer:
+    """WorkerService: every session of this replica."""
+
+    def __init__(
+        self,
+        queues: Queues,
+        dispatcher: Dispatcher,
+        store: JobStore,
+        recorder: ResultRecorder,
+        options: SessionOptions,
+    ) -> None:
+        self._queues = queues
+        self._dispatcher = dispatcher
+        self._store = store
+        self._recorder = recorder
+        self._options = options
+        self._sessions: set[Session] = set()
+        self._all_closed = asyncio.Event()
+        self._draining = False
+
+    async def Session(self, stream: Stream, caller: CallContext) -> None:
+        """See the proto."""
+        first = await stream.read()
+        if first is None or first.WhichOneof("message") != "attach":
+            raise FailedPrecondition("the first message must be Attach", reason=Reason.PROTOCOL_VIOLATION)
+        if self._draining:
+            raise Unavailable("this replica is going away", reason=Reason.SHUTTING_DOWN)
+        session = Session(
+            stream,
+            first.attach,
+            queues=self._queues,
+            dispatcher=self._dispatcher,
+            store=self._store,
+            recorder=self._recorder,
+            options=self._options,
+        )
+        self._sessions.add(session)
+        log.info("session.attached", worker=session.worker, held=len(first.attach.held), slots=first.attach.slots)
+        try:
+            await session.run(first.attach.held)
+        finally:
+            self._sessions.discard(session)
+            log.info("session.ended", worker=session.worker, held=len(session.held))
+            if not self._sessions:
+                self._all_closed.set()
+
+    def cancel(self, name: str, lease_id: int) -> None:
+        """Pass a request to cancel on to the session that has the job, if it is here."""
+        for session in self._sessions:
+            if session.held.get(name) == lease_id:
+                session.cancel(name, lease_id)
+
+    async def drain(self, *, timeout_s: float) -> None:
+        """Ask all workers to go elsewhere and wait until they have gone."""
+        self._draining = True
+        if not self._sessions:
+            return
+        self._all_closed.clear()
+        for session in self._sessions:
+            session.drain()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._all_closed.wait()
+        except TimeoutError:
+            log.warning("sessions.not_drained", sessions=len(self._sessions))

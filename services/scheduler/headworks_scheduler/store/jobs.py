@@ -1,0 +1,198 @@
+"""Jobs in Redis. Every method is one script call a cell; keys and fields are in docs/redis.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from headworks_core.cells import Meta
+from headworks_core.scripts import Argument, Script, load
+from redis.asyncio import Redis
+
+from headworks_scheduler.domain.jobs import (
+    Beat,
+    CancelOutcome,
+    Claimed,
+    Completion,
+    FailedAttempt,
+    Held,
+    NewJob,
+    Queue,
+    Release,
+    Submitted,
+)
+
+BATCH_MAX = 500
+SCRIPTS = ("submit", "claim", "heartbeat", "complete", "fail", "release", "reap", "due", "cancel", "read", "handover")
+
+
+class Reaped(NamedTuple):
+    """What one call of reap did."""
+
+    ended: int
+    undelivered: int
+    lost: int
+    poisoned: int
+    cancelled: int
+    repaired: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """What the scripts need to know besides the jobs."""
+
+    replica: str
+    lease_us: int = 30_000_000
+    delivery_us: int = 5_000_000
+    retention_us: int = 86_400_000_000
+    finished_max: int = 1_000_000
+    outbox_max: int = 1_000_000
+    lost_max: int = 3
+    poison: bytes = b""
+    """Serialised Failure of a job that lost too many leases."""
+    expired: bytes = b""
+    """Serialised Failure of a job that expired."""
+
+
+class JobStore:
+    """The scheduler's transitions. Every method raises Unavailable or ResourceExhausted for a store that fails."""
+
+    def __init__(
+        self, redis: Redis, meta: Meta, options: StoreOptions, *, now_us: Callable[[], int] | None = None
+    ) -> None:
+        """`now_us` is for tests; without it the Redis server's clock decides."""
+        self._redis = redis
+        self._meta = meta
+        self._options = options
+        self._now_us = now_us
+        self._events = "1" if meta.events == "kafka" else "0"
+        self._scripts = {name: load("headworks_scheduler.store", name) for name in (*SCRIPTS, "forget")}
+
+    async def submit(self, jobs: Sequence[NewJob], *, traceparent: str = "") -> list[Submitted]:
+        """Record jobs, at most 500 a cell; outcomes in their order. See submit.lua."""
+        outcomes: list[Submitted] = [Submitted.CREATED] * len(jobs)
+        for cell, indexes in self._by_cell(job.queue.name for job in jobs).items():
+            args: list[Argument] = [self._options.outbox_max]
+            order: list[int] = []
+            for (tenant, _), group in _by_queue(jobs, indexes).items():
+                queue = jobs[group[0]].queue
+                args += [queue.name, tenant, queue.max_size, queue.max_size_per_tenant, len(group)]
+                for index in group:
+                    args += _submission(jobs[index])
+                order += group
+            reply = await self._call("submit", cell, args, traceparent)
+            for index, code in zip(order, reply, strict=True):
+                outcomes[index] = Submitted(code)
+        return outcomes
+
+    async def claim(self, queue: Queue, workers: Sequence[tuple[str, int]], *, traceparent: str = "") -> list[Claimed]:
+        """Lease the next jobs of a queue, so many for each worker in turn. Got fewer: this replica waits now."""
+        cell = self._meta.cell_of(queue.name)
+        weights = ""
+        if queue.tenant_weights or queue.lane_weights:
+            weights = json.dumps({"tenants": dict(queue.tenant_weights), "lanes": dict(queue.lane_weights)})
+        options = self._options
+        args: list[Argument] = [queue.name, options.delivery_us, options.replica, cell, weights]
+        args += [self._events, options.retention_us, options.expired]
+        for worker, wanted in workers:
+            args += [worker, wanted]
+        reply = await self._call("claim", cell, args, traceparent)
+        return [
+            Claimed(name.decode(), int(lease_id), int(attempt), spec, trace.decode(), int(policy.partition(b":")[0]))
+            for name, lease_id, attempt, spec, trace, policy in zip(*[iter(reply)] * 6, strict=True)
+        ]
+
+    async def heartbeat(self, cell: int, held: Sequence[Held]) -> list[Beat]:
+        """Renew leases, at most 500."""
+        args: list[Argument] = [self._options.lease_us, self._options.replica]
+        for lease in held:
+            args += [lease.ref, lease.lease_id, lease.progress]
+        return [Beat(code) for code in await self._call("heartbeat", cell, args)]
+
+    async def complete(self, cell: int, items: Sequence[Completion], *, traceparent: str = "") -> list[bool]:
+        """Handlers returned; at most 500. False: the lease was lost and nothing changed."""
+        args: list[Argument] = [self._events, self._options.retention_us]
+        for item in items:
+            args += [item.ref, item.lease_id, item.result, item.content_type, item.traceparent]
+        return [code == 0 for code in await self._call("complete", cell, args, traceparent)]
+
+    async def fail(self, cell: int, items: Sequence[FailedAttempt], *, traceparent: str = "") -> list[bool]:
+        """Handlers failed; at most 500. False: the lease was lost and nothing changed."""
+        args: list[Argument] = [self._events, self._options.retention_us]
+        for item in items:
+            args += [item.ref, item.lease_id, item.failure, item.event_failure, 1 if item.retryable else 0]
+            args += [item.retry_after_us, item.luck_milli, item.traceparent]
+        return [code == 0 for code in await self._call("fail", cell, args, traceparent)]
+
+    async def release(self, cell: int, items: Sequence[Release], *, traceparent: str = "") -> list[bool]:
+        """Workers give jobs back; at most 500. False: the lease was lost and nothing changed."""
+        args: list[Argument] = [self._events, self._options.retention_us]
+        for item in items:
+            args += [item.ref, item.lease_id, item.delay_us, item.traceparent]
+        return [code == 0 for code in await self._call("release", cell, args, traceparent)]
+
+    async def reap(self, cell: int, *, limit: int = BATCH_MAX) -> Reaped:
+        """Take the jobs of ended leases from their workers."""
+        options = self._options
+        args: list[Argument] = [self._events, options.retention_us, options.lost_max, options.poison, limit]
+        return Reaped(*await self._call("reap", cell, args))
+
+    async def due(self, cell: int, *, limit: int = BATCH_MAX) -> tuple[int, int]:
+        """Handle timers whose time has come; (how many, microseconds until the next one or -1)."""
+        args: list[Argument] = [self._events, self._options.retention_us, self._options.expired, limit]
+        handled, next_us = await self._call("due", cell, args)
+        return handled, next_us
+
+    async def forget(self, cell: int, *, limit: int = BATCH_MAX) -> int:
+        """Delete finished jobs whose time is over; how many."""
+        deleted: int = await self._call("forget", cell, [self._options.finished_max, limit])
+        return deleted
+
+    async def cancel(self, cell: int, ref: str, *, traceparent: str = "") -> tuple[CancelOutcome, int]:
+        """End a job or ask its worker to; with the microseconds until the lease ends, if one is held."""
+        args: list[Argument] = [self._events, self._options.retention_us, ref, traceparent]
+        code, remaining_us = await self._call("cancel", cell, args, traceparent)
+        return CancelOutcome(code), remaining_us
+
+    async def read(
+        self, cell: int, refs: Sequence[str], *, watch: bool = False, traceparent: str = ""
+    ) -> list[dict[str, bytes] | None]:
+        """The stored fields of jobs, at most 500; None for one that does not exist. `watch`: hear of their changes."""
+        args: list[Argument] = [self._options.replica if watch else "", *refs]
+        reply = await self._call("read", cell, args, traceparent)
+        return [_fields(flat) if flat else None for flat in reply]
+
+    async def handover(self, queue: str) -> None:
+        """This replica was woken for `queue` and has no room: let another one have the work."""
+        await self._call("handover", self._meta.cell_of(queue), [queue])
+
+    def _call(self, name: str, cell: int, args: list[Argument], traceparent: str = "") -> Awaitable[Any]:
+        script: Script = self._scripts[name]
+        now_us: Argument = "" if self._now_us is None else self._now_us()
+        return script(self._redis, [self._meta.prefix(cell)], [now_us, *args], traceparent=traceparent)
+
+    def _by_cell(self, queues: Iterable[str]) -> dict[int, list[int]]:
+        cells: dict[int, list[int]] = {}
+        for index, queue in enumerate(queues):
+            cells.setdefault(self._meta.cell_of(queue), []).append(index)
+        return cells
+
+
+def _by_queue(jobs: Sequence[NewJob], indexes: Sequence[int]) -> dict[tuple[str, str], list[int]]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index in indexes:
+        groups.setdefault((jobs[index].tenant, jobs[index].queue.name), []).append(index)
+    return groups
+
+
+def _submission(job: NewJob) -> list[Argument]:
+    fresh = "1" if job.fresh else "0"
+    policy = f"{job.timeout_us}:{job.retry}"
+    head: list[Argument] = [job.tail, fresh, job.spec, job.task, job.level, job.lane, job.traceparent]
+    return [*head, job.delay_us, job.expire_us, policy]
+
+
+def _fields(flat: Sequence[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -1,0 +1,51 @@
+-- cancel: end a job that no worker has; ask the worker of one that is leased.
+--
+-- KEYS[1]  the cell's prefix
+-- ARGV[1]  now_us
+-- ARGV[2]  events        1 if the outbox is in use
+-- ARGV[3]  retention_us
+-- ARGV[4]  ref
+-- ARGV[5]  trace         of the caller, "" when not sampled
+--
+-- returns  {0 CANCELLED now or before, 1 the worker was asked, 2 it has succeeded or is dead, 3 there is none;
+--          us until the lease ends, 0 if there is none}
+-- effect   event `cancelled` if it ends here
+-- cost     O(log n)
+--@include prelude
+--@include ready
+--@include ending
+
+local events, retention_us, ref, trace = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local job = read_job(ref, {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane',
+  'replica'})
+local tenant, queue, tail = parts(ref)
+
+if not job.state then
+  return {3, 0}
+elseif job.state == CANCELLED then
+  return {0, 0}
+elseif job.state == SUCCEEDED or job.state == DEAD then
+  return {2, 0}
+elseif job.state == LEASED then
+  redis.call('HSET', job_key(ref), 'cancel', '1')
+  if not job.cancel then
+    redis.call('PUBLISH', cell .. ':replica:' .. job.replica, 'cancel ' .. ref .. ' ' .. job.lease)
+    notify(ref, job.watch)
+    notify_flush()
+  end
+  local ends_us = tonumber(redis.call('ZSCORE', cell .. ':leases', ref)) or now_us
+  return {1, math.max(0, ends_us - now_us)}
+end
+
+redis.call('ZREM', cell .. ':timers', 'r' .. ref, 'x' .. ref)
+if job.state == READY then
+  unready(tenant, queue, tail, job.level, job.lane or '')
+end
+local sequence = emit(events, job, 'cancelled', CANCELLED, trace, '')
+redis.call('HSET', job_key(ref), 'state', CANCELLED, 'finished', int(now_us), 'events', sequence)
+forget_later(ref, retention_us)
+count_waiting(queue, tenant, -1)
+count_flush()
+notify(ref, job.watch)
+notify_flush()
+return {0, 0}

@@ -1,0 +1,48 @@
+-- complete: handlers returned; their jobs end SUCCEEDED.
+--
+-- KEYS[1]  the cell's prefix
+-- ARGV[1]  now_us
+-- ARGV[2]  events        1 if the outbox is in use
+-- ARGV[3]  retention_us
+-- ARGV[4]... at most 500 times: ref, lease_id, result, content_type, trace
+--
+-- returns  one number an item: 0 recorded (now or by an earlier call), 1 the lease was lost and nothing changed
+-- effect   event `succeeded` in the same step. The first write is ZREM, which a server out of memory allows
+-- cost     O(log n) an item
+--@include prelude
+--@include wake
+--@include ending
+
+local events, retention_us = ARGV[2], tonumber(ARGV[3])
+local COMPLETE_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel'}
+local results, valid, refs, seen = {}, {}, {}, {}
+
+for at = 4, #ARGV, 5 do
+  local ref = ARGV[at]
+  local job = seen[ref] or read_job(ref, COMPLETE_FIELDS)
+  local word = standing(job, ARGV[at + 1])
+  results[#results + 1] = word == 'lost' and 1 or 0
+  if word == 'valid' then
+    job.state = SUCCEEDED  -- for a repetition in the same call
+    seen[ref] = job
+    job.at = at
+    valid[#valid + 1] = job
+    refs[#refs + 1] = ref
+  end
+end
+
+if #refs > 0 then
+  redis.call('ZREM', cell .. ':leases', unpack(refs))
+end
+for _, job in ipairs(valid) do
+  local _, queue = parts(job.ref)
+  local sequence = emit(events, job, 'succeeded', SUCCEEDED, ARGV[job.at + 4], '')
+  redis.call('HSET', job_key(job.ref), 'state', SUCCEEDED, 'finished', int(now_us), 'events', sequence,
+    'result', ARGV[job.at + 2], 'type', ARGV[job.at + 3])
+  forget_later(job.ref, retention_us)
+  count(queue, 'leased', -1)
+  notify(job.ref, job.watch)
+end
+count_flush()
+notify_flush()
+return results

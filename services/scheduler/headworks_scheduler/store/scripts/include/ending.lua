@@ -1,0 +1,35 @@
+-- ending: events for the outbox, and the end of a job.
+
+-- job: {ref, task, sequence, attempt, generation} before the event; returns the event's sequence
+local function emit(events, job, type, state, trace, failure)
+  local sequence = (tonumber(job.events) or 0) + 1
+  if events == '1' then
+    redis.call('XADD', cell .. ':outbox', '*', 'job', job.ref, 'type', type, 'task', job.task, 'seq', sequence,
+      'attempt', job.attempts or '0', 'gen', job.gen or '1', 'state', state, 'at', int(now_us), 'trace', trace,
+      'failure', failure)
+  end
+  return sequence
+end
+
+-- The job will be forgotten after its retention.
+local function forget_later(ref, retention_us)
+  redis.call('ZADD', cell .. ':finished', int(now_us + retention_us), ref)
+end
+
+-- The named fields of a job, and its ref; a missing field is false.
+local function read_job(ref, fields)
+  local values = redis.call('HMGET', job_key(ref), unpack(fields))
+  local job = {ref = ref}
+  for i = 1, #fields do
+    job[fields[i]] = values[i]
+  end
+  return job
+end
+
+-- What a worker's word about a lease is worth: 'valid', 'repeated' (it was already recorded) or 'lost'.
+local function standing(job, lease_id)
+  if job.lease ~= lease_id then
+    return 'lost'
+  end
+  return job.state == LEASED and 'valid' or 'repeated'
+end

@@ -1,0 +1,78 @@
+-- reap: leases that have ended and were not renewed lose their worker.
+--
+-- KEYS[1]  the cell's prefix
+-- ARGV[1]  now_us
+-- ARGV[2]  events        1 if the outbox is in use
+-- ARGV[3]  retention_us
+-- ARGV[4]  lost_max      leases a job may lose before it is poison
+-- ARGV[5]  poison        a serialised Failure for the dead letter
+-- ARGV[6]  limit         at most 500
+--
+-- returns  {leases that ended, of these: undelivered, lost, poison, cancelled, repaired}
+-- effect   the lease_id moves on, so the old worker is fenced; READY at its old place, DEAD with event `dead`, or
+--          CANCELLED with event `cancelled` if that was requested
+-- cost     O(log n) an item
+--@include prelude
+--@include ready
+--@include ending
+
+local events, retention_us, lost_max, poison = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local REAP_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane', 'seq',
+  'beat', 'lost', 'undelivered', 'trace'}
+local ended = redis.call('ZRANGEBYSCORE', cell .. ':leases', '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[6]))
+local undelivered, lost, poisoned, cancelled, repaired = 0, 0, 0, 0, 0
+
+local function finish(job, type, state, failure)
+  local sequence = emit(events, job, type, state, job.trace or '', failure)
+  redis.call('HSET', job_key(job.ref), 'state', state, 'finished', int(now_us), 'events', sequence)
+  if failure ~= '' then
+    redis.call('HSET', job_key(job.ref), 'failure', failure)
+  end
+  forget_later(job.ref, retention_us)
+end
+
+local function reap(job)
+  local key = job_key(job.ref)
+  local tenant, queue, tail = parts(job.ref)
+  local delivered = job.beat == job.lease
+  redis.call('HSET', key, 'lease', int(tonumber(job.lease) + 1))
+  count(queue, 'leased', -1)
+  if delivered then
+    lost = lost + 1
+    redis.call('HINCRBY', key, 'lost', 1)
+  else
+    undelivered = undelivered + 1
+    redis.call('HINCRBY', key, 'undelivered', 1)
+    job.attempts = int(tonumber(job.attempts) - 1)
+    redis.call('HSET', key, 'attempts', job.attempts)
+  end
+  if job.cancel then
+    cancelled = cancelled + 1
+    finish(job, 'cancelled', CANCELLED, '')
+  elseif delivered and (tonumber(job.lost) or 0) + 1 > lost_max then
+    poisoned = poisoned + 1
+    finish(job, 'dead', DEAD, poison)
+  else
+    redis.call('HSET', key, 'state', READY)
+    redis.call('HDEL', key, 'progress')
+    count_waiting(queue, tenant, 1)
+    make_ready(tenant, queue, tail, job.level, job.lane or '', job.seq)
+  end
+  notify(job.ref, job.watch)
+end
+
+if #ended > 0 then
+  redis.call('ZREM', cell .. ':leases', unpack(ended))
+end
+for _, ref in ipairs(ended) do
+  local job = read_job(ref, REAP_FIELDS)
+  if job.state == LEASED then
+    reap(job)
+  else
+    repaired = repaired + 1
+  end
+end
+count_flush()
+wake_flush()
+notify_flush()
+return {#ended, undelivered, lost, poisoned, cancelled, repaired}
