@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 
 import pytest
 from headworks_core.store import redis_client
-from headworks_devkit.backends import KafkaBackend
+from headworks_devkit.backends import KafkaBackend, RedisBackend
 from redis.asyncio import Redis
 
 from tests.support import backends
+from tests.support.suite import LOGS, Suite, report_logs, running_suite
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,3 +60,24 @@ async def kafka(request: pytest.FixtureRequest) -> AsyncIterator[KafkaBackend]:
     assert chosen is not None
     async with chosen as broker:
         yield broker
+
+
+@pytest.fixture
+async def suite(
+    request: pytest.FixtureRequest, redis: Redis, valkey_url: str, kafka: KafkaBackend, tmp_path: Path
+) -> AsyncIterator[Suite]:
+    """Service processes around an empty Redis and the broker; see `tests.support.suite`."""
+    async with running_suite(RedisBackend(valkey_url, "valkey"), kafka, tmp_path) as running:
+        request.node.stash[LOGS] = running.logs
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its processes logged."""
+    report = yield
+    if report.failed:
+        report_logs(item.stash.get(LOGS, {}), report)
+    return report

@@ -6,13 +6,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 LAUNCHER = Path(__file__).with_name("_launch.py")
-LOG_TAIL_LINES = 40
+TAIL_LINES = 40
+LINE_BYTES = 1 << 20
+PUMP_GRACE_S = 1.0
+
+OnLine = Callable[[str], None]
 
 
 class ChildFailed(RuntimeError):
@@ -25,9 +30,12 @@ class Child:
 
     name: str
     process: asyncio.subprocess.Process
-    log: Path | None = None
-    """Where its output goes; None: `process.stdout`."""
-    _paused: bool = field(default=False, repr=False)
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    """The last lines it wrote."""
+    stopping: bool = False
+    """We asked it to end."""
+    _paused: bool = False
+    _pump: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
@@ -40,8 +48,11 @@ class Child:
         return self.process.returncode is None
 
     async def wait(self) -> int:
-        """Its exit code (negative: the signal that ended it), once it has ended."""
-        return await self.process.wait()
+        """Its exit code (negative: the signal that ended it), once it has ended and its last lines are in `tail`."""
+        code = await self.process.wait()
+        if self._pump is not None:  # bounded: a grandchild may hold the pipe open
+            await asyncio.wait([self._pump], timeout=PUMP_GRACE_S)
+        return code
 
     def pause(self) -> None:
         """SIGSTOP: it stays alive and does nothing."""
@@ -55,11 +66,13 @@ class Child:
 
     async def kill(self) -> int:
         """SIGKILL, and wait."""
+        self.stopping = True
         self._signal(signal.SIGKILL)
         return await self.wait()
 
     async def stop(self, grace_s: float = 10.0) -> int:
-        """SIGTERM, and SIGKILL if it is still there after `grace_s` seconds."""
+        """SIGTERM, and SIGKILL if it is still there after `grace_s` seconds, or at once when we are cancelled."""
+        self.stopping = True
         self._signal(signal.SIGTERM)
         if self._paused:
             self.resume()
@@ -72,14 +85,10 @@ class Child:
             self._signal(signal.SIGKILL)
             raise
 
-    def output(self) -> str:
-        """All it has written so far; empty unless it writes to a log file."""
-        return self.log.read_text(errors="replace") if self.log is not None and self.log.exists() else ""
-
     def failed(self, why: str) -> ChildFailed:
         """The error that says `why`, with the end of the log."""
-        tail = "\n".join(self.output().splitlines()[-LOG_TAIL_LINES:])
-        return ChildFailed(f"{self.name} {why}" + (f"; the end of its log:\n{tail}" if tail else ""))
+        said = "\n".join(self.tail)
+        return ChildFailed(f"{self.name} {why}" + (f"; the end of its log:\n{said}" if said else ""))
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:
@@ -94,33 +103,36 @@ async def child(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    log: Path | None = None,
+    on_line: OnLine | None = None,
     grace_s: float = 10.0,
 ) -> AsyncIterator[Child]:
     """Run a program while the block does; leaving it stops and reaps the process.
 
-    `env` is added to our own environment. Output goes to the file `log`, or without one to a pipe that the caller must
-    read. The process has a session of its own, so a terminal's Ctrl-C reaches only us; on Linux the kernel kills it
-    should we die first. Start it from a thread that lives on: the kernel takes that thread for the parent.
+    `env` is added to our own environment; `on_line` hears each line of output and error output. The process has a
+    session of its own, so a terminal's Ctrl-C reaches only us; on Linux the kernel kills it should we die first. Start
+    it from a thread that lives on: the kernel takes that thread for the parent.
     """
-    launched = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
-    with ExitStack() as opened:
-        sink = opened.enter_context(log.open("ab")) if log is not None else asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *launched,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sink,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=1 << 20,
-        )
-    started = Child(name, process, log)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv),
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        limit=LINE_BYTES,
+    )
+    started = Child(name, process)
+    pump = started._pump = asyncio.create_task(_read(started, on_line), name=f"{name} log")
     try:
         yield started
     finally:
-        await _end(started, grace_s)
+        try:
+            await _end(started, grace_s)
+        finally:
+            pump.cancel()
+            with suppress(asyncio.CancelledError):
+                await pump
 
 
 async def _end(started: Child, grace_s: float) -> None:
@@ -131,3 +143,19 @@ async def _end(started: Child, grace_s: float) -> None:
     finally:
         if started.running:  # cancelled meanwhile: SIGKILL is on its way, and reaping takes no time
             await asyncio.shield(started.kill())
+
+
+async def _read(started: Child, on_line: OnLine | None) -> None:
+    stream = started.process.stdout
+    assert stream is not None
+    while True:
+        try:
+            raw = await stream.readline()
+        except ValueError:  # a line longer than LINE_BYTES: the stream has dropped it
+            continue
+        if not raw:
+            return
+        line = raw.decode(errors="replace").rstrip("\n")
+        started.tail.append(line)
+        if on_line is not None:
+            on_line(line)

@@ -86,7 +86,7 @@ async def apache_kafka(installation: Installation | None = None) -> AsyncIterato
             if not attempt:
                 await _format(found, home, properties)
             argv = found.command("kafka.Kafka", str(properties))
-            async with child("kafka", argv, cwd=home, log=home / "server.log") as broker:
+            async with child("kafka", argv, cwd=home) as broker:
                 if not await _ready(broker, port) and attempt + 1 < TRIES:
                     continue
                 if not broker.running:
@@ -107,7 +107,7 @@ def _write_properties(home: Path, broker: int, controller: int) -> Path:
 async def _format(installation: Installation, home: Path, properties: Path) -> None:
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
     argv = installation.command("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
-    async with child("kafka format", argv, cwd=home, log=home / "format.log") as formatting:
+    async with child("kafka format", argv, cwd=home) as formatting:
         try:
             async with asyncio.timeout(FORMAT_TIMEOUT_S):
                 code = await formatting.wait()

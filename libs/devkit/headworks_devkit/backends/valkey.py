@@ -77,7 +77,7 @@ async def valkey(
         for attempt in range(TRIES):
             chosen = port or free_port()
             argv = _argv(program, chosen, home, options or {})
-            async with child(name.split()[0], argv, log=home / "server.log", grace_s=5) as server:
+            async with child(name.split()[0], argv, grace_s=5) as server:
                 if not await _ready(server, chosen) and not port and attempt + 1 < TRIES:
                     continue
                 if not server.running:

@@ -1,0 +1,1 @@
+"""Tests of the devkit with real processes and servers."""

@@ -1,0 +1,1 @@
+"""Tests of the devkit that need no server."""
