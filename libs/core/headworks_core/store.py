@@ -11,7 +11,7 @@ from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from headworks_core.errors import FailedPrecondition, Reason, ResourceExhausted, ServiceError, Unavailable
@@ -85,4 +85,6 @@ def store_error(error: RedisError) -> ServiceError:
         return Unavailable("the store did not answer in time", retry_after_us=100_000)
     if isinstance(error, RedisConnectionError):
         return Unavailable("the store cannot be reached", retry_after_us=500_000)
+    if isinstance(error, ResponseError) and "script: " in str(error):  # a mistake in one of ours, not the store's state
+        return ServiceError(f"script error: {error}")
     return Unavailable(f"the store refused: {type(error).__name__}", retry_after_us=500_000)

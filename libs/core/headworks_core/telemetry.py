@@ -70,6 +70,11 @@ def span(
         yield started
 
 
+def start_span(name: str, kind: SpanKind, traceparent: str, attributes: Attributes) -> Span:
+    """A child of `traceparent` that does not become current; whoever starts it ends it."""
+    return _TRACER.start_span(name, _context(traceparent), kind, attributes)
+
+
 @contextmanager
 def root_span(name: str, kind: SpanKind, attributes: Attributes, *, links: Sequence[str]) -> Iterator[Span]:
     """A span that begins a trace of its own and points at where the work came from (retries, delayed work)."""

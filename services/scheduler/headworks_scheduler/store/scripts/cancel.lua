@@ -43,7 +43,7 @@ if job.state == READY then
 end
 local sequence = emit(events, job, 'cancelled', CANCELLED, trace, '')
 redis.call('HSET', job_key(ref), 'state', CANCELLED, 'finished', int(now_us), 'events', sequence)
-forget_later(ref, retention_us)
+forget_later({ref}, retention_us)
 count_waiting(queue, tenant, -1)
 count_flush()
 notify(ref, job.watch)

@@ -13,8 +13,8 @@
 --@include wake
 --@include ending
 
-local events, retention_us = ARGV[2], tonumber(ARGV[3])
-local COMPLETE_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel'}
+local events, finished_us = ARGV[2], int(now_us)
+local COMPLETE_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch'}
 local results, valid, refs, seen = {}, {}, {}, {}
 
 for at = 4, #ARGV, 5 do
@@ -33,14 +33,14 @@ end
 
 if #refs > 0 then
   redis.call('ZREM', cell .. ':leases', unpack(refs))
+  forget_later(refs, tonumber(ARGV[3]))
 end
 for _, job in ipairs(valid) do
-  local _, queue = parts(job.ref)
-  local sequence = emit(events, job, 'succeeded', SUCCEEDED, ARGV[job.at + 4], '')
-  redis.call('HSET', job_key(job.ref), 'state', SUCCEEDED, 'finished', int(now_us), 'events', sequence,
-    'result', ARGV[job.at + 2], 'type', ARGV[job.at + 3])
-  forget_later(job.ref, retention_us)
-  count(queue, 'leased', -1)
+  local at = job.at
+  local sequence = emit(events, job, 'succeeded', SUCCEEDED, ARGV[at + 4], '')
+  redis.call('HSET', job_key(job.ref), 'state', SUCCEEDED, 'finished', finished_us, 'events', sequence,
+    'result', ARGV[at + 2], 'type', ARGV[at + 3])
+  count(queue_of(job.ref), 'leased', -1)
   notify(job.ref, job.watch)
 end
 count_flush()

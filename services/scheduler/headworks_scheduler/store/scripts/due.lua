@@ -38,7 +38,7 @@ local function expire(job, tenant, queue, tail)
   redis.call('ZREM', timers, 'r' .. job.ref)
   local sequence = emit(events, job, 'dead', DEAD, job.trace or '', expired)
   redis.call('HSET', job_key(job.ref), 'state', DEAD, 'finished', int(now_us), 'events', sequence, 'failure', expired)
-  forget_later(job.ref, retention_us)
+  forget_later({job.ref}, retention_us)
   count_waiting(queue, tenant, -1)
   notify(job.ref, job.watch)
 end

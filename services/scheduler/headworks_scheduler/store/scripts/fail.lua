@@ -32,7 +32,7 @@ local function finish(job, type, state, at, failures)
   local sequence = emit(events, job, type, state, ARGV[at + 7], type == 'dead' and ARGV[at + 3] or '')
   redis.call('HSET', job_key(job.ref), 'state', state, 'finished', int(now_us), 'events', sequence,
     'failure', ARGV[at + 2], 'failures', failures)
-  forget_later(job.ref, retention_us)
+  forget_later({job.ref}, retention_us)
 end
 
 local function retry(job, tenant, queue, tail, at, failures)

@@ -28,7 +28,7 @@ local function finish(job, type, state, failure)
   if failure ~= '' then
     redis.call('HSET', job_key(job.ref), 'failure', failure)
   end
-  forget_later(job.ref, retention_us)
+  forget_later({job.ref}, retention_us)
 end
 
 local function reap(job)

@@ -30,7 +30,7 @@ for at = 4, #ARGV, 4 do
     if job.cancel then
       local sequence = emit(events, job, 'cancelled', CANCELLED, ARGV[at + 3], '')
       redis.call('HSET', job_key(ref), 'state', CANCELLED, 'finished', int(now_us), 'events', sequence)
-      forget_later(ref, retention_us)
+      forget_later({ref}, retention_us)
     else
       redis.call('HSET', job_key(ref), 'state', delay_us > 0 and SCHEDULED or READY, 'due', int(now_us + delay_us),
         'attempts', tonumber(job.attempts) - 1)

@@ -17,6 +17,7 @@
 
 local outbox_max = tonumber(ARGV[2])
 local outbox_full = redis.call('XLEN', cell .. ':outbox') >= outbox_max
+local created_us = int(now_us)
 local results = {}
 local at = 3
 
@@ -33,56 +34,86 @@ local function verdict(ref, fresh, spec, size, max_size, tenant_size, max_tenant
   return 0
 end
 
-local function create(ref, tenant, queue, base)
-  local tail, spec, task, level, lane = ARGV[base], ARGV[base + 2], ARGV[base + 3], ARGV[base + 4], ARGV[base + 5]
-  local trace, delay_us, expire_us = ARGV[base + 6], tonumber(ARGV[base + 7]), tonumber(ARGV[base + 8])
-  local ready_us = now_us + delay_us
-  local fields = {'spec', spec, 'task', task, 'level', level, 'created', int(now_us), 'policy', ARGV[base + 9]}
+-- The fields of an item's job, from ARGV[base] on; the state and what goes with it come last.
+local function job_fields(base, ...)
+  local fields = {'spec', ARGV[base + 2], 'task', ARGV[base + 3], 'level', ARGV[base + 4], 'created', created_us,
+    'policy', ARGV[base + 9], ...}
   local n = #fields
-  local function set(name, value)
-    fields[n + 1], fields[n + 2] = name, value
+  if ARGV[base + 5] ~= '' then
+    fields[n + 1], fields[n + 2] = 'lane', ARGV[base + 5]
     n = n + 2
   end
-  local seq
+  if ARGV[base + 6] ~= '' then
+    fields[n + 1], fields[n + 2] = 'trace', ARGV[base + 6]
+    n = n + 2
+  end
+  if ARGV[base + 8] ~= '0' then
+    fields[n + 1], fields[n + 2] = 'expires', int(now_us + tonumber(ARGV[base + 8]))
+  end
+  return fields
+end
+
+local lanes, order = {}, {}  -- by ready key {level, lane, seq, tail, seq, tail, ...}; the keys in order of appearance
+
+local function remember_ready(q, tenant, base, seq)
+  local level, lane = ARGV[base + 4], ARGV[base + 5]
+  local key = ready_key(q, level, tenant, lane)
+  local members = lanes[key]
+  if not members then
+    members = {level = level, lane = lane}
+    lanes[key] = members
+    order[#order + 1] = key
+  end
+  local n = #members
+  members[n + 1], members[n + 2] = seq, ARGV[base]
+end
+
+local function fill_lanes(q, tenant, queue)
+  for _, key in ipairs(order) do
+    redis.call('ZADD', key, unpack(lanes[key]))
+    lane_enter(q, lanes[key].level, tenant, lanes[key].lane)
+    readied[queue] = true
+  end
+  lanes, order = {}, {}
+end
+
+local function create(ref, q, tenant, base, seq)
+  local delay_us = tonumber(ARGV[base + 7])
   if delay_us > 0 then
-    set('state', SCHEDULED)
-    set('due', int(ready_us))
+    local due_us = int(now_us + delay_us)
+    redis.call('HSET', job_key(ref), unpack(job_fields(base, 'state', SCHEDULED, 'due', due_us)))
+    timer('r', ref, due_us)
   else
-    seq = int(next_seq(1))
-    set('state', READY)
-    set('seq', seq)
+    seq = int(seq)
+    redis.call('HSET', job_key(ref), unpack(job_fields(base, 'state', READY, 'seq', seq)))
+    remember_ready(q, tenant, base, seq)
   end
-  if lane ~= '' then set('lane', lane) end
-  if trace ~= '' then set('trace', trace) end
-  if expire_us > 0 then set('expires', int(now_us + expire_us)) end
-  redis.call('HSET', job_key(ref), unpack(fields))
-  if seq then
-    make_ready(tenant, queue, tail, level, lane, seq)
-  else
-    timer('r', ref, ready_us)
+  if ARGV[base + 8] ~= '0' then
+    timer('x', ref, now_us + tonumber(ARGV[base + 8]))
   end
-  if expire_us > 0 then timer('x', ref, now_us + expire_us) end
 end
 
 while ARGV[at] do
   local queue, tenant, n = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 4])
+  local q, refs = queue_key(queue), tenant .. '/' .. queue .. '/'
   local max_size, max_tenant_size = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local sizes = redis.call('HMGET', queue_key(queue) .. ':counts', 'waiting', 'waiting:' .. tenant)
+  local sizes = redis.call('HMGET', q .. ':counts', 'waiting', 'waiting:' .. tenant)
   local size, tenant_size = tonumber(sizes[1]) or 0, tonumber(sizes[2]) or 0
+  local seq, created = next_seq(n) - n, 0
   at = at + 5
-  local created = 0
-  for _ = 1, n do
-    local ref = tenant .. '/' .. queue .. '/' .. ARGV[at]
+  for item = 1, n do
+    local ref = refs .. ARGV[at]
     local answer = verdict(ref, ARGV[at + 1], ARGV[at + 2], size + created, max_size, tenant_size + created,
       max_tenant_size)
     if answer == 0 then
-      create(ref, tenant, queue, at)
+      create(ref, q, tenant, at, seq + item)
       created = created + 1
     end
     results[#results + 1] = answer
     at = at + 10
   end
   -- Written group by group: the next group may be of the same queue.
+  fill_lanes(q, tenant, queue)
   count_waiting(queue, tenant, created)
   count_flush()
   counts = {}

@@ -11,9 +11,14 @@ local function emit(events, job, type, state, trace, failure)
   return sequence
 end
 
--- The job will be forgotten after its retention.
-local function forget_later(ref, retention_us)
-  redis.call('ZADD', cell .. ':finished', int(now_us + retention_us), ref)
+-- The jobs will be forgotten after their retention.
+local function forget_later(refs, retention_us)
+  local forget_us, members = int(now_us + retention_us), {}
+  for _, ref in ipairs(refs) do
+    local n = #members
+    members[n + 1], members[n + 2] = forget_us, ref
+  end
+  redis.call('ZADD', cell .. ':finished', unpack(members))
 end
 
 -- The named fields of a job, and its ref; a missing field is false.

@@ -26,6 +26,10 @@ local function parts(ref)
   return string.match(ref, '^([^/]+)/([^/]+)/(.+)$')
 end
 
+local function queue_of(ref)
+  return string.match(ref, '^[^/]+/([^/]+)/')
+end
+
 local function queue_key(queue)
   return cell .. ':q:' .. queue
 end
