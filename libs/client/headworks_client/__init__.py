@@ -1,1 +1,36 @@
-"""What callers import: limiter and scheduler clients, tasks and jobs, and the reader of completion events."""
+"""What callers import: clients of the limiter and the scheduler, and `@task`.
+
+The reader of completion events is `headworks_client.events`.
+"""
+
+from headworks_client.decisions import Decision, Refusal, RuleStatus
+from headworks_client.jobs import Job, JobCancelled, JobFailed
+from headworks_client.limiter import LimiterClient, PermitRequest
+from headworks_client.payloads import Content
+from headworks_client.scheduler import SchedulerClient
+from headworks_client.snapshots import Failure, FailureCategory, JobSnapshot, JobState, Progress
+from headworks_client.submissions import Level, Retry, Submission
+from headworks_client.tasks import Task, task
+
+__all__ = [
+    "Content",
+    "Decision",
+    "Failure",
+    "FailureCategory",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "JobSnapshot",
+    "JobState",
+    "Level",
+    "LimiterClient",
+    "PermitRequest",
+    "Progress",
+    "Refusal",
+    "Retry",
+    "RuleStatus",
+    "SchedulerClient",
+    "Submission",
+    "Task",
+    "task",
+]

@@ -1,0 +1,66 @@
+"""What the limiter answers, as frozen values; seconds are floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headworks.limiter.v1 import limiter_pb2
+
+from headworks_client.durations import to_seconds
+
+
+class Refusal(StrEnum):
+    """Why a request was refused."""
+
+    LIMITED = "LIMITED"
+    STORE_FAILURE = "STORE_FAILURE"
+
+
+_REFUSALS = {limiter_pb2.REFUSAL_LIMITED: Refusal.LIMITED, limiter_pb2.REFUSAL_STORE_FAILURE: Refusal.STORE_FAILURE}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStatus:
+    """One rule's bucket after the decision."""
+
+    rule: str
+    limit: int
+    remaining: int
+    reset_after_s: float
+    retry_after_s: float
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer for one request; `rules` is filled on request only, `governing` is None when no rule matched."""
+
+    allowed: bool
+    permits: int
+    refusal: Refusal | None
+    retry_after_s: float
+    governing: RuleStatus | None
+    rules: tuple[RuleStatus, ...]
+    degraded: bool
+    replayed: bool
+
+    @classmethod
+    def from_proto(cls, decision: limiter_pb2.Decision) -> Decision:
+        """The decision as the limiter sent it."""
+        return cls(
+            allowed=decision.allowed,
+            permits=decision.permits,
+            refusal=_REFUSALS.get(decision.refusal),
+            retry_after_s=to_seconds(decision.retry_after),
+            governing=_rule(decision.governing) if decision.HasField("governing") else None,
+            rules=tuple(_rule(rule) for rule in decision.rules),
+            degraded=decision.degraded,
+            replayed=decision.replayed,
+        )
+
+
+def _rule(rule: limiter_pb2.RuleStatus) -> RuleStatus:
+    return RuleStatus(
+        rule.rule, rule.limit, rule.remaining, to_seconds(rule.reset_after), to_seconds(rule.retry_after), rule.allowed
+    )

@@ -1,0 +1,112 @@
+"""The limiter's client: may I?"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from headworks.limiter.v1 import limiter_pb2
+from headworks.limiter.v1 import limiter_service_pb2 as pb
+from headworks.limiter.v1.limiter_service_pb2_grpc import LimiterServiceStub
+from headworks_core.errors import ServiceError
+from headworks_core.grpc_errors import from_item
+
+from headworks_client.channel import Connection
+from headworks_client.decisions import Decision
+
+BATCH_MAX = 500
+_SERVICE = "headworks.limiter.v1.LimiterService"
+
+
+@dataclass(frozen=True, slots=True)
+class PermitRequest:
+    """One request of a batch."""
+
+    namespace: str
+    descriptors: Mapping[str, str]
+    permits: int = 1
+    request_id: str = ""
+
+
+class LimiterClient:
+    """Asks the limiter. Use it as an async context manager; one client serves any number of callers.
+
+    Every method raises the kinds of `headworks_core.errors`; a refused permit is a Decision, never an error.
+    """
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 2.0) -> None:
+        self._connection = Connection(target, tenant=tenant, timeout_s=timeout_s)
+
+    async def __aenter__(self) -> Self:
+        self._stub = LimiterServiceStub(self._connection.open())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.close()
+
+    async def check(
+        self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
+    ) -> Decision:
+        """What `consume` would answer now; takes nothing."""
+        request = _request(PermitRequest(namespace, descriptors, permits), detail_all)
+        reply = await self._connection.call(self._stub.Check, f"{_SERVICE}/Check", pb.CheckRequest(request=request))
+        return Decision.from_proto(reply.decision)
+
+    async def consume(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        permits: int = 1,
+        *,
+        request_id: str | None = None,
+        detail_all: bool = False,
+    ) -> Decision:
+        """Take permits from every matching rule, or from none.
+
+        A `request_id` (a UUID) makes a repeated call consume once; by default each call has its own.
+        """
+        request = _request(PermitRequest(namespace, descriptors, permits, request_id or _new_id()), detail_all)
+        message = pb.ConsumeRequest(request=request)
+        reply = await self._connection.call(self._stub.Consume, f"{_SERVICE}/Consume", message)
+        return Decision.from_proto(reply.decision)
+
+    async def consume_batch(
+        self, requests: Sequence[PermitRequest], *, detail_all: bool = False
+    ) -> list[Decision | ServiceError]:
+        """One outcome a request, in the same order; each is all or nothing by itself. Any number of requests.
+
+        A call that fails gives its error to each of its (at most 500) requests.
+        """
+        outcomes: list[Decision | ServiceError] = []
+        for at in range(0, len(requests), BATCH_MAX):
+            batch = [_request(request, detail_all, needs_id=True) for request in requests[at : at + BATCH_MAX]]
+            message = pb.ConsumeBatchRequest(requests=batch)
+            try:
+                reply = await self._connection.call(self._stub.ConsumeBatch, f"{_SERVICE}/ConsumeBatch", message)
+                outcomes += [_outcome(result) for result in reply.results]
+            except ServiceError as error:
+                outcomes += [error] * len(batch)
+        return outcomes
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _request(request: PermitRequest, detail_all: bool, *, needs_id: bool = False) -> limiter_pb2.PermitRequest:
+    return limiter_pb2.PermitRequest(
+        namespace=request.namespace,
+        descriptors=request.descriptors,
+        permits=request.permits,
+        request_id=request.request_id or (_new_id() if needs_id else ""),
+        detail=limiter_pb2.DETAIL_ALL if detail_all else limiter_pb2.DETAIL_GOVERNING,
+    )
+
+
+def _outcome(result: limiter_pb2.PermitResult) -> Decision | ServiceError:
+    return from_item(result.error) if result.HasField("error") else Decision.from_proto(result.decision)
