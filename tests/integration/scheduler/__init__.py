@@ -1,0 +1,1 @@
+"""The scheduler as its callers and workers meet it, over real sockets."""
