@@ -20,7 +20,7 @@ class Meta:
 
     cells: int = 1
     events: str = "kafka"
-    """Where completion events go: "kafka" or "none"."""
+    """Where completion events go: "kafka" or "none"; empty for a service that has no say in it."""
 
     def prefix(self, cell: int) -> str:
         """What every key of the cell begins with; its hash tag."""
@@ -36,14 +36,16 @@ async def join(redis: Redis, wanted: Meta) -> Meta:
 
     Raises FailedPrecondition (STORE_UNSUITABLE) for a newer major schema, or where a setting differs.
     """
-    fields = {"schema": f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}", "cells": str(wanted.cells), "events": wanted.events}
+    fields = {"schema": f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}", "cells": str(wanted.cells)}
+    if wanted.events:
+        fields["events"] = wanted.events
     async with redis.pipeline(transaction=True) as pipe:
         for field, value in fields.items():
             pipe.hsetnx(META, field, value)
         pipe.hgetall(META)
         stored = {key.decode(): value.decode() for key, value in (await pipe.execute())[-1].items()}
     _check(stored, fields)
-    return Meta(cells=int(stored["cells"]), events=stored["events"])
+    return Meta(cells=int(stored["cells"]), events=stored.get("events", ""))
 
 
 def _check(stored: dict[str, str], wanted: dict[str, str]) -> None:
@@ -51,7 +53,7 @@ def _check(stored: dict[str, str], wanted: dict[str, str]) -> None:
     if major > SCHEMA_MAJOR:
         message = f"{META} has schema {stored['schema']}; this release understands up to {SCHEMA_MAJOR}.x: upgrade it"
         raise FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
-    for field in ("cells", "events"):
+    for field in wanted.keys() - {"schema"}:
         if stored[field] != wanted[field]:
             message = (
                 f"{META} says {field} = {stored[field]}, this replica was told {wanted[field]}; "

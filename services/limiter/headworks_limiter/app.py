@@ -1,0 +1,78 @@
+"""The limiter, put together; the one place that knows all its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
+from headworks_core import cells
+from headworks_core.loops import every, running
+from headworks_core.serving import bind, grpc_server
+from headworks_core.store import check_server, redis_client, store_errors
+
+from headworks_limiter import rules
+from headworks_limiter.decider import Decider
+from headworks_limiter.readiness import Readiness
+from headworks_limiter.requests import RequestReader
+from headworks_limiter.rules import Rules
+from headworks_limiter.servicer import LimiterServicer
+from headworks_limiter.settings import Settings
+from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.store.local import LocalBuckets
+from headworks_limiter.store.redis import RedisBuckets
+
+log = structlog.get_logger(__name__)
+
+START_TIMEOUT_S = 5.0
+MAX_MESSAGE_BYTES = 4 << 20
+PROBE_S = 0.5
+
+
+@asynccontextmanager
+async def limiter_app(settings: Settings) -> AsyncIterator[int]:
+    """A running limiter; yields its port. Resources close in reverse order.
+
+    Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address).
+    """
+    loaded = _load_rules(settings)
+    meta = await _join_store(settings)
+    async with redis_client(settings.redis_url, timeout_s=settings.redis_timeout_ms / 1000, connections=8) as redis:
+        breaker = Breaker(asyncio.get_running_loop().time)
+        local = LocalBuckets(replicas=settings.replicas)
+        async with Decider(RedisBuckets(redis), local, breaker) as decider:
+            servicer = LimiterServicer(RequestReader(loaded, meta), decider)
+            async with grpc_server(
+                [bind(add_LimiterServiceServicer_to_server, servicer)],
+                address=settings.address,
+                grace_s=settings.shutdown_grace_s,
+                max_message_bytes=MAX_MESSAGE_BYTES,
+            ) as (port, health):
+                readiness = Readiness(redis, health)
+                await readiness.begin()
+                async with running(every(PROBE_S, readiness.probe, name="readiness")):
+                    log.info("limiter.serving", port=port, namespaces=len(loaded.namespaces), cells=meta.cells)
+                    yield port
+
+
+def _load_rules(settings: Settings) -> Rules:
+    if not settings.rules_file:
+        log.warning("rules.none", reason="no rules file is set up, so every namespace is unknown")
+        return Rules()
+    try:
+        return rules.load(settings.rules_file)
+    except rules.RulesError as error:
+        for mistake in error.mistakes:
+            log.error("rules.mistake", file=mistake.path, line=mistake.line, mistake=mistake.message)
+        raise
+
+
+async def _join_store(settings: Settings) -> cells.Meta:
+    async with redis_client(settings.redis_url, timeout_s=START_TIMEOUT_S, connections=1) as redis:
+        with store_errors():
+            server = await check_server(redis, durable=False)
+            meta = await cells.join(redis, cells.Meta(cells=settings.cells, events=""))
+    log.info("store.joined", server=server, cells=meta.cells)
+    return meta

@@ -1,0 +1,184 @@
+"""Takes requests to the store, many at a time, and answers for it when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import structlog
+from headworks_core.batching import MicroBatcher
+from headworks_core.context import CallContext
+from headworks_core.errors import Reason, ServiceError, Unavailable
+from headworks_core.telemetry import is_sampled
+
+from headworks_limiter.domain.ask import Ask, Verdict
+from headworks_limiter.domain.decision import Answer, Mode
+from headworks_limiter.domain.rule import OnStoreFailure
+from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.store.local import LocalBuckets
+
+log = structlog.get_logger(__name__)
+
+MAX_BUCKETS = 1000
+"""Buckets asked in one script call, unless a single request meets more; keeps the store responsive."""
+
+Outcome = Verdict | ServiceError
+
+
+class Buckets(Protocol):
+    """A store of buckets that all replicas share."""
+
+    async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> Sequence[Verdict]:
+        """Decide in this order, in one atomic step; all asks are of one cell."""
+
+
+class _Expired(Unavailable):
+    """The caller's deadline passed before the store was asked; nothing was taken."""
+
+
+@dataclass(slots=True)
+class _Load:
+    """What one call asks for: all of one cell."""
+
+    asks: Sequence[Ask]
+    caller: CallContext
+    weight: int
+
+
+class Decider:
+    """Decides requests; those of concurrent calls share script calls."""
+
+    def __init__(self, shared: Buckets, local: LocalBuckets, breaker: Breaker) -> None:
+        self._shared = shared
+        self._local = local
+        self._breaker = breaker
+        self._batcher: MicroBatcher[_Load, Sequence[Verdict]] = MicroBatcher(
+            self._flush, max_items=MAX_BUCKETS, weigh=lambda load: load.weight
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits until every request taken in has been answered."""
+        await self._batcher.__aexit__(kind, error, trace)
+
+    async def decide(self, ask: Ask, caller: CallContext) -> Verdict:
+        """Decide one request. Raises Unavailable if the store fails and its rules want an error."""
+        if not ask.buckets:
+            return _unlimited(ask)
+        try:
+            verdict = (await self._batcher(_Load((ask,), caller, len(ask.buckets))))[0]
+        except _Expired:
+            raise
+        except ServiceError:
+            return self._without_store(ask)
+        if verdict.answer is Answer.UNSTORED:
+            return self._without_store(ask)
+        return verdict
+
+    async def decide_all(self, asks: Sequence[Ask], caller: CallContext) -> list[Outcome]:
+        """Decide requests of one cell in their order, each all or nothing by itself."""
+        outcomes: list[Outcome] = []
+        for part in _parts(asks):
+            outcomes += await self._decide_part(part, caller)
+        return outcomes
+
+    async def _decide_part(self, asks: Sequence[Ask], caller: CallContext) -> list[Outcome]:
+        limited = [ask for ask in asks if ask.buckets]
+        verdicts: Sequence[Verdict | None] = [None] * len(limited)
+        if limited:
+            try:
+                verdicts = await self._batcher(_Load(limited, caller, sum(len(ask.buckets) for ask in limited)))
+            except _Expired as error:
+                return [error] * len(asks)
+            except ServiceError:
+                pass  # each request's rules say what now
+        answers = iter(verdicts)
+        return [self._outcome(ask, next(answers)) if ask.buckets else _unlimited(ask) for ask in asks]
+
+    def _outcome(self, ask: Ask, verdict: Verdict | None) -> Outcome:
+        if verdict is not None and verdict.answer is not Answer.UNSTORED:
+            return verdict
+        try:
+            return self._without_store(ask)
+        except ServiceError as error:
+            return error
+
+    def _without_store(self, ask: Ask) -> Verdict:
+        """What the strictest of its rules says now that the store cannot be asked."""
+        if ask.mode is Mode.RECALL:
+            return Verdict(Answer.UNRECORDED)  # more than its rules can hold is refused for certain
+        wish = ask.on_store_failure
+        if wish is OnStoreFailure.ERROR:
+            raise Unavailable("the store cannot be asked", reason=Reason.STORE_UNAVAILABLE, retry_after_us=500_000)
+        if wish is OnStoreFailure.LOCAL:
+            return self._local.decide(ask)
+        if wish is OnStoreFailure.DENY:
+            return Verdict(Answer.STORE_FAILURE, degraded=True)
+        return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0, degraded=True)
+
+    async def _flush(self, loads: list[_Load]) -> list[Sequence[Verdict] | Exception]:
+        expired = _Expired("the caller's deadline has passed")
+        outcomes: list[Sequence[Verdict] | Exception] = [expired] * len(loads)
+        by_cell: dict[int, list[int]] = {}
+        for index, load in enumerate(loads):
+            if not load.caller.expired():
+                by_cell.setdefault(load.asks[0].cell, []).append(index)
+        calls = [self._ask_cell(loads, indexes, outcomes) for indexes in by_cell.values()]
+        if len(calls) == 1:
+            await calls[0]
+        else:
+            await asyncio.gather(*calls)
+        return outcomes
+
+    async def _ask_cell(
+        self, loads: Sequence[_Load], indexes: Sequence[int], outcomes: list[Sequence[Verdict] | Exception]
+    ) -> None:
+        answers: Sequence[Sequence[Verdict] | Exception]
+        try:
+            answers = await self._ask([loads[index] for index in indexes])
+        except ServiceError as error:
+            answers = [error] * len(indexes)
+        for index, answer in zip(indexes, answers, strict=True):
+            outcomes[index] = answer
+
+    async def _ask(self, loads: Sequence[_Load]) -> Sequence[Sequence[Verdict]]:
+        """One script call. Its span's parent is the first call that is sampled."""
+        self._breaker.admit()
+        traceparent = next(filter(is_sampled, (load.caller.traceparent for load in loads)), "")
+        try:
+            verdicts = await self._shared.decide([ask for load in loads for ask in load.asks], traceparent=traceparent)
+        except ServiceError as error:
+            self._breaker.failed()
+            log.warning("store.failed", error=error.message, held_back=self._breaker.open)
+            raise
+        self._breaker.succeeded()
+        answers, first = [], 0
+        for load in loads:
+            answers.append(verdicts[first : first + len(load.asks)])
+            first += len(load.asks)
+        return answers
+
+
+def _unlimited(ask: Ask) -> Verdict:
+    """No rule meets the request, so it is allowed."""
+    return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0)
+
+
+def _parts(asks: Sequence[Ask]) -> list[list[Ask]]:
+    """The asks in parts of at most MAX_BUCKETS buckets, where one alone has no more."""
+    parts: list[list[Ask]] = [[]]
+    weight = 0
+    for ask in asks:
+        if parts[-1] and weight + len(ask.buckets) > MAX_BUCKETS:
+            parts.append([])
+            weight = 0
+        parts[-1].append(ask)
+        weight += len(ask.buckets)
+    return parts

@@ -1,0 +1,55 @@
+"""Fixed window: `limit` permits in each window of time, all of them back at its end.
+
+Windows follow the calendar in UTC (minutes begin on the minute, weeks on Monday, months on the 1st), or begin with the
+first permit taken. Any interval of one period holds at most two windows' permits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from headworks_limiter.domain.outcome import RuleOutcome
+from headworks_limiter.domain.periods import Period, calendar_end, end_after
+
+
+@dataclass(frozen=True, slots=True)
+class FixedWindow:
+    """The thresholds of one rule."""
+
+    limit: int
+    period: Period
+    first_hit: bool = False
+    """Whether a window begins with the first permit taken, not with the calendar."""
+
+    @property
+    def capacity(self) -> int:
+        """Permits a full bucket holds."""
+        return self.limit
+
+    def share(self, replicas: int) -> Self:
+        """The part of one replica among `replicas` that cannot see each other; at least one permit."""
+        return type(self)(max(1, self.limit // replicas), self.period, self.first_hit)
+
+
+def take(state: str | None, permits: int, params: FixedWindow, now_us: int) -> tuple[RuleOutcome, str | None]:
+    """Take `permits` (0 to the limit; 0 only looks), if the window has them; otherwise the state stays as it is.
+
+    A state is `end:taken`: how many permits were taken in the window that ends at the microsecond `end`, which belongs
+    to the next one. None is a full bucket. A clock that steps back stays in the stored window, so it never grants.
+    """
+    end, taken = map(int, state.split(":")) if state else (0, 0)
+    if now_us >= end:
+        end, taken = 0, 0
+    if permits > params.limit - taken:
+        return _outcome(params, taken, end - now_us, allowed=False), state
+    if permits == 0:
+        return _outcome(params, taken, end - now_us, allowed=True), state
+    taken += permits
+    end = end or (end_after if params.first_hit else calendar_end)(now_us, params.period)
+    return _outcome(params, taken, end - now_us, allowed=True), f"{end}:{taken}"
+
+
+def _outcome(params: FixedWindow, taken: int, left_us: int, *, allowed: bool) -> RuleOutcome:
+    remaining = max(0, params.limit - taken)
+    return RuleOutcome(allowed, remaining, left_us if taken else 0, 0 if allowed else left_us)

@@ -1,0 +1,105 @@
+"""Rules: which requests they meet, and where their buckets are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from hashlib import blake2b
+
+from headworks_limiter.domain.algorithms import Params
+from headworks_limiter.domain.fixed_window import FixedWindow
+
+ANY = "*"
+"""Matches every value; each value has a bucket of its own."""
+
+
+class OnStoreFailure(IntEnum):
+    """What a rule wants when the store cannot be asked; of several rules the greatest wins."""
+
+    ALLOW = 0
+    LOCAL = 1
+    """Decide in this process alone, with its share of the limit."""
+    DENY = 2
+    ERROR = 3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rule:
+    """One rule. Equal to itself only, so that it is a cheap key."""
+
+    namespace: str
+    name: str
+    match: tuple[tuple[str, str], ...]
+    """Descriptor keys with the value each must have, or ANY; in the order of the keys."""
+    params: Params
+    on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
+    id: str = field(init=False)
+    """What its buckets are kept under: all of it but the thresholds, so that changing those keeps the buckets."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.namespace}/{self.name}/{_kind(self.params)}")
+
+    def meets(self, descriptors: Mapping[str, str]) -> bool:
+        """Whether all its keys are present with matching values."""
+        for key, wanted in self.match:
+            value = descriptors.get(key)
+            if value is None or (wanted != value and wanted != ANY):
+                return False
+        return True
+
+
+def _kind(params: Params) -> str:
+    if not isinstance(params, FixedWindow):
+        return "gcra"
+    length = f"{params.period.months}mo" if params.period.months else f"{params.period.us}us"
+    return f"fixed_window-{length}{'-first_hit' if params.first_hit else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One rule's state for one set of values, by the key it is kept under."""
+
+    key: str
+    rule: Rule
+
+
+def bucket_key(prefix: str, tenant: str, rule: Rule, descriptors: Mapping[str, str]) -> str:
+    """The key of the rule's bucket for these descriptors. No value is in it in clear."""
+    return _key(prefix, tenant, rule.id, _digest((key, descriptors[key]) for key, _ in rule.match))
+
+
+def record_key(prefix: str, tenant: str, request_id: str) -> str:
+    """The key of the record of a grant. No rule's id is `grant`."""
+    return _key(prefix, tenant, "grant", request_id)
+
+
+def _key(prefix: str, tenant: str, owner: str, tail: str) -> str:
+    return f"{prefix}:lim:{tenant}:{owner}:{tail}"
+
+
+def fingerprint(namespace: str, descriptors: Mapping[str, str], permits: int) -> str:
+    """What makes a request another one: a hash of all that it asks for."""
+    return _digest([("", namespace), ("", str(permits)), *sorted(descriptors.items())])
+
+
+def _digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """128 bits over the pairs; every part is preceded by its length, so that no two lists look alike."""
+    parts: list[bytes] = []
+    for pair in pairs:
+        for text in pair:
+            encoded = text.encode()
+            parts += (b"%d:" % len(encoded), encoded)
+    return blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of every namespace, in the order of the file."""
+
+    namespaces: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
+
+    def meeting(self, namespace: str, descriptors: Mapping[str, str]) -> list[Rule] | None:
+        """The rules that a request meets; None: there is no such namespace."""
+        rules = self.namespaces.get(namespace)
+        return None if rules is None else [rule for rule in rules if rule.meets(descriptors)]

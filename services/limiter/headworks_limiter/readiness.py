@@ -1,0 +1,45 @@
+"""Whether callers should be sent here: as long as the store answers, give or take a blip."""
+
+from __future__ import annotations
+
+import structlog
+from headworks_core.serving import Health
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+FAILURES = 3
+SUCCESSES = 2
+
+
+class Readiness:
+    """Ready until FAILURES probes in a row fail, then not until SUCCESSES in a row succeed. Alive all the time."""
+
+    def __init__(self, redis: Redis, health: Health) -> None:
+        self._redis = redis
+        self._health = health
+        self._ready = True
+        self._against = 0
+
+    async def begin(self) -> None:
+        """Ready; the store has just answered."""
+        await self._health.set_ready(True)
+
+    async def probe(self) -> None:
+        """Ask the store once."""
+        if await self._answers() is self._ready:
+            self._against = 0
+            return
+        self._against += 1
+        if self._against == (FAILURES if self._ready else SUCCESSES):
+            self._ready, self._against = not self._ready, 0
+            await self._health.set_ready(self._ready)
+            log.warning("readiness.changed", ready=self._ready)
+
+    async def _answers(self) -> bool:
+        try:
+            await self._redis.ping()
+        except RedisError:
+            return False
+        return True

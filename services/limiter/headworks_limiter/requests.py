@@ -1,0 +1,124 @@
+"""Reads requests: from the proto message to what the store is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from headworks.limiter.v1 import limiter_pb2
+from headworks_core.cells import Meta
+from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, invalid
+from headworks_core.names import NAMESPACE, UUID
+
+from headworks_limiter.domain.ask import Ask
+from headworks_limiter.domain.decision import Mode
+from headworks_limiter.domain.rule import Bucket, Rules, bucket_key, fingerprint, record_key
+from headworks_limiter.rules import DESCRIPTOR_KEY, MAX_KEYS, MAX_VALUE_BYTES
+
+MAX_PERMITS = 1_000_000_000
+MAX_PLANS = 8192
+MAX_SHOWN = 64
+"""Characters of a bad key that an error repeats; values are never repeated."""
+DETAILS = frozenset(limiter_pb2.Detail.values())
+
+PlanKey = tuple[str, str, tuple[tuple[str, str], ...]]
+
+
+class _Plan(NamedTuple):
+    """What one tenant's descriptors mean in one namespace."""
+
+    cell: int
+    buckets: tuple[Bucket, ...]
+    most_permits: int
+    """What the smallest bucket can hold."""
+
+
+class RequestReader:
+    """Checks requests and finds their buckets. Remembers the latest descriptors, which were checked then."""
+
+    def __init__(self, rules: Rules, meta: Meta) -> None:
+        self._rules = rules
+        self._meta = meta
+        self._plans: dict[PlanKey, _Plan] = {}
+
+    def ask(self, request: limiter_pb2.PermitRequest, tenant: str, mode: Mode, path: str = "") -> Ask:
+        """What to ask the store for; `path` goes before the names of fields at fault.
+
+        Raises InvalidArgument with all the fields at fault, or PERMITS_EXCEED_LIMIT, and NotFound.
+        """
+        permits = request.permits if request.HasField("permits") else 1
+        request_id = request.request_id if mode is Mode.TAKE else ""
+        violations = _scalar_violations(request, permits, request_id, path)
+        key = (tenant, request.namespace, tuple(request.descriptors.items()))
+        plan = self._plans.get(key)
+        if plan is None:
+            violations += _name_violations(request, path)
+        if violations:
+            raise invalid(violations)
+        if plan is None:
+            plan = self._remember(key)
+        ask = Ask(plan.cell, mode, permits, plan.buckets)
+        if request_id:
+            ask.record = record_key(self._meta.prefix(plan.cell), tenant, request_id)
+            ask.fingerprint = fingerprint(request.namespace, request.descriptors, permits)
+        if permits > plan.most_permits:
+            if not request_id:
+                raise exceeds_limit(ask)
+            ask.mode = Mode.RECALL  # it may have been granted when the limit was higher
+        return ask
+
+    def _remember(self, key: PlanKey) -> _Plan:
+        tenant, namespace, pairs = key
+        plan = self._plan(tenant, namespace, dict(pairs))
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
+
+    def _plan(self, tenant: str, namespace: str, descriptors: Mapping[str, str]) -> _Plan:
+        rules = self._rules.meeting(namespace, descriptors)
+        if rules is None:
+            raise NotFound(f"namespace {namespace} has no rules here", reason=Reason.NAMESPACE_NOT_FOUND)
+        cell = self._meta.cell_of(tenant)
+        prefix = self._meta.prefix(cell)
+        buckets = tuple(Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules)
+        return _Plan(cell, buckets, min((rule.params.capacity for rule in rules), default=MAX_PERMITS))
+
+
+def exceeds_limit(ask: Ask) -> InvalidArgument:
+    """The error of a request that a rule can never allow."""
+    rule = min((bucket.rule for bucket in ask.buckets), key=lambda rule: rule.params.capacity)
+    message = f"permits {ask.permits:,} exceed the {rule.params.capacity:,} that rule {rule.name} can ever hold"
+    return InvalidArgument(message, reason=Reason.PERMITS_EXCEED_LIMIT)
+
+
+def _scalar_violations(
+    request: limiter_pb2.PermitRequest, permits: int, request_id: str, path: str
+) -> tuple[Violation, ...]:
+    if 1 <= permits <= MAX_PERMITS and request.detail in DETAILS and (not request_id or UUID.fullmatch(request_id)):
+        return ()
+    violations = []
+    if not 1 <= permits <= MAX_PERMITS:
+        violations.append(Violation(f"{path}permits", f"must be 1 to {MAX_PERMITS:,}"))
+    if request_id and not UUID.fullmatch(request_id):
+        violations.append(Violation(f"{path}request_id", "must be a UUID in lower case, or empty"))
+    if request.detail not in DETAILS:
+        violations.append(Violation(f"{path}detail", "must be a value of Detail"))
+    return tuple(violations)
+
+
+def _name_violations(request: limiter_pb2.PermitRequest, path: str) -> tuple[Violation, ...]:
+    violations = []
+    if not NAMESPACE.fullmatch(request.namespace):
+        violations.append(Violation(f"{path}namespace", f"must match {NAMESPACE.pattern}"))
+    descriptors = request.descriptors
+    if not 1 <= len(descriptors) <= MAX_KEYS:
+        violations.append(Violation(f"{path}descriptors", f"must have 1 to {MAX_KEYS} pairs, not {len(descriptors)}"))
+        return tuple(violations)
+    for key, value in sorted(descriptors.items()):
+        field = f"{path}descriptors[{key[:MAX_SHOWN]!a}]"
+        if not DESCRIPTOR_KEY.fullmatch(key):
+            violations.append(Violation(field, f"the key must match {DESCRIPTOR_KEY.pattern}"))
+        if not 1 <= len(value.encode()) <= MAX_VALUE_BYTES:
+            violations.append(Violation(field, f"the value must be 1 to {MAX_VALUE_BYTES} bytes long"))
+    return tuple(violations)

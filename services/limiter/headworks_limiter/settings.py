@@ -1,0 +1,26 @@
+"""What a limiter can be told."""
+
+from __future__ import annotations
+
+from headworks_core.settings import ServiceSettings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class Settings(ServiceSettings):
+    """Read once at start, from HEADWORKS_LIMITER_<FIELD> or --<field>."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADWORKS_LIMITER_")
+
+    address: str = "127.0.0.1:50051"
+    """Where to listen, host:port."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Where the buckets are."""
+    redis_timeout_ms: int = Field(50, ge=1, le=60_000)
+    """Milliseconds until an unanswered store counts as failed; rules say what happens then."""
+    rules_file: str = ""
+    """The rules, see docs/limiter.md; empty: no namespace exists."""
+    replicas: int = Field(1, ge=1, le=10_000)
+    """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
+    cells: int = Field(1, ge=1, le=4096)
+    """Hash tags that the state is spread over; fixed when the first replica ever starts."""

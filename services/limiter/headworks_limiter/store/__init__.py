@@ -1,0 +1,1 @@
+"""Where buckets live: Redis, and for the time of its failure this process."""

@@ -1,0 +1,53 @@
+"""Buckets in this process, for rules that say `on_store_failure: local`."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from headworks_limiter.domain.ask import Ask, Verdict
+from headworks_limiter.domain.decision import Answer, Mode, decide
+from headworks_limiter.domain.rule import OnStoreFailure
+
+
+def wall_clock_us() -> int:
+    """This machine's clock, in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class LocalBuckets:
+    """Decides alone, with a replica's share of each limit: `limit / replicas`, rounded down, at least 1.
+
+    So all replicas together grant at most max(limit, replicas) per period, besides what the store granted before it
+    failed. The bucket that was asked least recently is forgotten when there are more than `max_buckets`.
+    """
+
+    def __init__(self, *, replicas: int, max_buckets: int = 100_000, now_us: Callable[[], int] = wall_clock_us) -> None:
+        self._replicas = replicas
+        self._max_buckets = max_buckets
+        self._now_us = now_us
+        self._states: OrderedDict[str, str] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def decide(self, ask: Ask) -> Verdict:
+        """Decide by the request's `local` rules alone. More permits than a share can hold are a STORE_FAILURE."""
+        buckets = [bucket for bucket in ask.buckets if bucket.rule.on_store_failure is OnStoreFailure.LOCAL]
+        shares = [bucket.rule.params.share(self._replicas) for bucket in buckets]
+        if any(ask.permits > share.capacity for share in shares):
+            return Verdict(Answer.STORE_FAILURE, degraded=True)
+        states = [(self._states.get(bucket.key), share) for bucket, share in zip(buckets, shares, strict=True)]
+        answer, outcomes, after = decide(states, ask.permits, ask.mode, self._now_us())
+        taken = answer is Answer.ALLOWED and ask.mode is Mode.TAKE
+        if taken:
+            self._keep({bucket.key: state for bucket, state in zip(buckets, after, strict=True) if state})
+        return Verdict(answer, ask.permits if taken else 0, buckets, outcomes, degraded=True)
+
+    def _keep(self, states: dict[str, str]) -> None:
+        for key, state in states.items():
+            self._states[key] = state
+            self._states.move_to_end(key)
+        while len(self._states) > self._max_buckets:
+            self._states.popitem(last=False)

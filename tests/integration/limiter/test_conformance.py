@@ -1,0 +1,120 @@
+"""The scripts answer as the pure functions do: outcome, state and all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from headworks_limiter.domain.algorithms import Params
+from headworks_limiter.domain.ask import Ask
+from headworks_limiter.domain.decision import Mode, decide
+from headworks_limiter.domain.fixed_window import FixedWindow
+from headworks_limiter.domain.gcra import Gcra
+from headworks_limiter.domain.periods import DAY_US, WEEK_US, Period
+from headworks_limiter.domain.rule import Bucket, Rule
+from headworks_limiter.store.redis import RedisBuckets
+from redis.asyncio import Redis
+
+SECOND_US = 1_000_000
+START_US = 1_772_323_199_000_000  # one second before the end of a February
+END_US = 2**52  # in 2112; the scripts count exactly until 2255
+PERIODS = [
+    Period(us=1_000),
+    Period(us=SECOND_US),
+    Period(us=7 * SECOND_US),
+    Period(us=60 * SECOND_US),
+    Period(us=3_600 * SECOND_US),
+    Period(us=DAY_US),
+    Period(us=WEEK_US),
+    Period(us=3 * WEEK_US),
+    Period(months=1),
+    Period(months=5),
+    Period(months=12),
+    Period(months=120),
+]
+
+
+def random_gcra(rng: random.Random) -> Params:
+    while True:
+        limit = rng.choice([1, 2, 3, 7, 130, 1_000, 99_991, 10**9, rng.randint(1, 10**6)])
+        period_us = rng.choice([1_000, SECOND_US, 7 * SECOND_US, 60 * SECOND_US, 86_399 * SECOND_US, 365 * DAY_US])
+        params = Gcra(limit, period_us, rng.choice([1, limit, 2 * limit, rng.randint(1, limit)]))
+        if params.exact:
+            return params
+
+
+def random_fixed_window(rng: random.Random) -> Params:
+    return FixedWindow(rng.choice([1, 2, 5, 1_000, 10**12]), rng.choice(PERIODS), rng.random() < 0.5)
+
+
+@dataclass
+class Walk:
+    """Random steps over a few buckets, in time that mostly goes on."""
+
+    rng: random.Random
+    draw: Callable[[random.Random], Params]
+    now_us: int = START_US
+    round: int = 0
+    rules: list[Rule] = field(default_factory=list)
+    states: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rules = [Rule("walk", f"rule-{index}", (), self.draw(self.rng)) for index in range(4)]
+
+    def step(self) -> Ask:
+        """Let time pass, change a limit now and then, and ask some buckets for permits."""
+        if self.now_us > END_US:
+            self.now_us, self.states, self.round = START_US, {}, self.round + 1
+        self.now_us += self.rng.choice([0, 1, -1, self.rng.randint(-5 * SECOND_US, 0), *self.jumps()])
+        if self.rng.random() < 0.2:
+            index = self.rng.randrange(len(self.rules))
+            self.rules[index] = self.changed(self.rules[index])
+        rules = self.rng.sample(self.rules, self.rng.randint(1, len(self.rules)))
+        most = min(rule.params.capacity for rule in rules)
+        permits = min(most, self.rng.choice([1, 1, 1, 2, most, self.rng.randint(1, most)]))
+        mode = self.rng.choice([Mode.TAKE, Mode.TAKE, Mode.TAKE, Mode.LOOK])
+        return Ask(0, mode, permits, [Bucket(self.key(rule), rule) for rule in rules])
+
+    def key(self, rule: Rule) -> str:
+        """Where the rule's bucket is; another place after each start over."""
+        return f"{{hw:0}}:lim:walk-{self.round}:{rule.id}"
+
+    def jumps(self) -> list[int]:
+        """Ways ahead; some land exactly on the instant at which something changes."""
+        ahead = [self.rng.randint(0, 3 * SECOND_US), self.rng.randint(0, 40 * DAY_US), self.rng.randint(0, 60_000_000)]
+        for rule in self.rules:
+            state = self.states.get(self.key(rule))
+            if state is not None:
+                outcome = decide([(state, rule.params)], rule.params.capacity, Mode.LOOK, self.now_us)[1][0]
+                ahead += [outcome.retry_after_us, max(0, outcome.retry_after_us - 1)]
+        return ahead
+
+    def changed(self, rule: Rule) -> Rule:
+        """The same bucket under another limit."""
+        params = self.draw(self.rng)
+        if isinstance(params, FixedWindow) and isinstance(rule.params, FixedWindow):
+            params = FixedWindow(params.limit, rule.params.period, rule.params.first_hit)
+        return Rule(rule.namespace, rule.name, rule.match, params)
+
+
+@pytest.mark.parametrize(
+    "draw", [random_gcra, random_fixed_window, lambda rng: rng.choice([random_gcra, random_fixed_window])(rng)]
+)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
+    redis: Redis, draw: Callable[[random.Random], Params], seed: int
+) -> None:
+    walk = Walk(random.Random(seed), draw)
+    store = RedisBuckets(redis, now_us=lambda: walk.now_us)
+    for number in range(1_000):
+        ask = walk.step()
+        keys = [bucket.key for bucket in ask.buckets]
+        known = [(walk.states.get(bucket.key), bucket.rule.params) for bucket in ask.buckets]
+        answer, outcomes, after = decide(known, ask.permits, ask.mode, walk.now_us)
+        verdict = (await store.decide([ask]))[0]
+        assert (verdict.answer, list(verdict.outcomes)) == (answer, list(outcomes)), f"step {number}: {ask} {known}"
+        walk.states.update(zip(keys, after, strict=True))
+        stored = [value and value.decode() for value in await redis.mget(keys)]
+        assert stored == after, f"step {number}: {ask} {known}"
