@@ -38,9 +38,10 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _loopback_unless_insecure(self) -> Self:
         for field in type(self).model_fields:
-            if field.endswith("address") and not self.insecure and not is_loopback(getattr(self, field)):
+            address = getattr(self, field) if field.endswith("address") else ""
+            if address and not self.insecure and not is_loopback(address):
                 raise ValueError(
-                    f"{field} {getattr(self, field)} leaves loopback and no credentials are set up; "
+                    f"{field} {address} leaves loopback and no credentials are set up; "
                     "set insecure to accept calls from anybody who can reach it"
                 )
         return self
