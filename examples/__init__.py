@@ -1,0 +1,1 @@
+"""Examples: each folder is one, run by the demo and by the tests."""
