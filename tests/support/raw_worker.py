@@ -53,7 +53,7 @@ class RawWorker:
                 return message
         async with asyncio.timeout(WAIT_S):
             while True:
-                message = await self.call.read()
+                message: object = await self.call.read()
                 assert isinstance(message, pb.SessionResponse), f"the session ended while waiting for {kind}"
                 if message.WhichOneof("message") == kind:
                     return message

@@ -76,8 +76,9 @@ class SchedulerServicer:
             except ServiceError as error:
                 results.append(pb.SubmitResult(error=item_error(error)))
         outcomes = await self._submits((jobs, caller.traceparent)) if jobs else []
-        recorded = iter(zip(jobs, outcomes, strict=True))
-        return pb.SubmitJobsResponse(results=[result or self._result(*next(recorded)) for result in results])
+        prefix = str(JobName(caller.tenant, queue.name, self._meta.cell_of(queue.name), ""))
+        recorded = (self._result(job, outcome, prefix) for job, outcome in zip(jobs, outcomes, strict=True))
+        return pb.SubmitJobsResponse(results=[result or next(recorded) for result in results])
 
     async def GetJob(self, request: pb.GetJobRequest, caller: CallContext) -> pb.GetJobResponse:
         """See the proto."""
@@ -141,11 +142,13 @@ class SchedulerServicer:
     def _name(self, job: NewJob) -> str:
         return str(JobName(job.tenant, job.queue.name, self._meta.cell_of(job.queue.name), job.tail))
 
-    def _result(self, job: NewJob, outcome: Submitted) -> pb.SubmitResult:
+    def _result(self, job: NewJob, outcome: Submitted, prefix: str) -> pb.SubmitResult:
+        if outcome is Submitted.CREATED:
+            return pb.SubmitResult(name=prefix + job.tail)
         error = _refusal(job, outcome)
         if error is not None:
             return pb.SubmitResult(error=item_error(error))
-        return pb.SubmitResult(name=self._name(job), existing=outcome is Submitted.EXISTING)
+        return pb.SubmitResult(name=prefix + job.tail, existing=True)
 
 
 def _check_batch(field: str, size: int) -> None:

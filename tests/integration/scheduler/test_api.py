@@ -195,7 +195,7 @@ async def test_a_finished_job_cannot_be_cancelled(scheduler: Scheduler) -> None:
 
 async def test_a_watch_shows_every_state_and_ends_with_the_job(scheduler: Scheduler) -> None:
     name = await scheduler.submit()
-    call = scheduler.stub.WatchJobs(pb.WatchJobsRequest(names=[name]), timeout=10)
+    call: Any = scheduler.stub.WatchJobs(pb.WatchJobsRequest(names=[name]), timeout=10)
     states = [(await call.read()).job.state]
     async with raw_worker(scheduler.worker) as worker:
         await worker.attach(credit=1)

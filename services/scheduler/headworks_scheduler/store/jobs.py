@@ -25,6 +25,8 @@ from headworks_scheduler.domain.jobs import (
 )
 
 BATCH_MAX = 500
+_SUBMITTED = tuple(Submitted)
+_BEATS = tuple(Beat)
 SCRIPTS = ("submit", "claim", "heartbeat", "complete", "fail", "release", "reap", "due", "cancel", "read", "handover")
 
 
@@ -84,7 +86,7 @@ class JobStore:
                 order += group
             reply = await self._call("submit", cell, args, traceparent)
             for index, code in zip(order, reply, strict=True):
-                outcomes[index] = Submitted(code)
+                outcomes[index] = _SUBMITTED[code]
         return outcomes
 
     async def claim(self, queue: Queue, workers: Sequence[tuple[str, int]], *, traceparent: str = "") -> list[Claimed]:
@@ -109,7 +111,7 @@ class JobStore:
         args: list[Argument] = [self._options.lease_us, self._options.replica]
         for lease in held:
             args += [lease.ref, lease.lease_id, lease.progress]
-        return [Beat(code) for code in await self._call("heartbeat", cell, args)]
+        return [_BEATS[code] for code in await self._call("heartbeat", cell, args)]
 
     async def complete(self, cell: int, items: Sequence[Completion], *, traceparent: str = "") -> list[bool]:
         """Handlers returned; at most 500. False: the lease was lost and nothing changed."""
