@@ -1,0 +1,1 @@
+"""The services as processes; the tests that are worth reading first."""
