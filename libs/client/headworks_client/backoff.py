@@ -6,7 +6,7 @@ import random
 
 
 class Backoff:
-    """Doubles from `first_s` to `most_s`, less a random part of at most half; the very first may be anything down to 0."""
+    """Doubles from `first_s` to `most_s`, less a random part of at most half; the first may be anything down to 0."""
 
     def __init__(self, first_s: float, most_s: float) -> None:
         self._first_s = first_s
