@@ -23,10 +23,12 @@ from headworks_scheduler.janitor import Janitor
 from headworks_scheduler.notices import Notices
 from headworks_scheduler.queues import load_queues
 from headworks_scheduler.reaper import Reaper
+from headworks_scheduler.relay import Relay
 from headworks_scheduler.results import ResultRecorder
 from headworks_scheduler.servicer import Bundle, SchedulerServicer, SubmitFlush
 from headworks_scheduler.sessions import SessionOptions, WorkerServicer
 from headworks_scheduler.settings import Settings
+from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
 from headworks_scheduler.store.jobs import JobStore, StoreOptions
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.timers import Timers
@@ -125,7 +127,7 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         workers = WorkerServicer(queues, dispatcher, store, recorder, _session_options(settings))
         timers = [Timers(store, cell) for cell in range(meta.cells)]
         listener = ReplicaListener(dispatcher, workers, hub, timers)
-        await stack.enter_async_context(_loops(settings, store, meta, dispatcher, listener, listening, timers))
+        await stack.enter_async_context(_loops(settings, redis, store, meta, dispatcher, listener, listening, timers))
         submits: MicroBatcher[Bundle, list[Submitted]] = MicroBatcher(SubmitFlush(store), window_s=0.001)
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
@@ -163,6 +165,7 @@ async def _serve(
 
 def _loops(
     settings: Settings,
+    redis: Redis,
     store: JobStore,
     meta: Meta,
     dispatcher: Dispatcher,
@@ -171,6 +174,11 @@ def _loops(
     timers: Sequence[Timers],
 ) -> AbstractAsyncContextManager[None]:
     notices = Notices(listening, meta, settings.replica_id, listener)
+    events = []
+    if meta.events == "kafka":
+        sink = KafkaSink(KafkaOptions(settings.kafka_bootstrap, settings.kafka_topic))
+        relay = Relay(redis, settings.redis_url, meta, sink, settings.replica_id)
+        events = [forever(relay.run, name="relay")]
     reaper = Reaper(
         store,
         meta.cells,
@@ -182,6 +190,7 @@ def _loops(
         forever(dispatcher.run, name="dispatcher"),
         forever(reaper.run, name="reaper"),
         every(SWEEP_S, dispatcher.sweep, name="sweep"),
+        *events,
         every(JANITOR_S, Janitor(store, meta.cells).step, name="janitor"),
         *[forever(of_cell.run, name=f"timers of cell {cell}") for cell, of_cell in enumerate(timers)],
     )
