@@ -39,6 +39,7 @@ async def limited(ctx: Context, number: int) -> int:
 async def guarded(ctx: Context, name: str) -> str:
     """Says that it has begun, waits for `go`, then has its effect once per fencing token."""
     async with Redis.from_url(os.environ[REDIS_URL], socket_timeout=None) as redis:
+        ctx.progress(0, 1, "begun")
         await redis.rpush(f"{name}:begun", ctx.attempt)
         try:
             await redis.blpop([f"{name}:go:{ctx.attempt}"], 60)
@@ -53,6 +54,7 @@ async def guarded(ctx: Context, name: str) -> str:
 def stubborn(ctx: Context, name: str) -> str:
     """The same on a thread, which cannot be stopped: it completes whenever it is told to, however late."""
     with SyncRedis.from_url(os.environ[REDIS_URL], socket_timeout=None) as redis:
+        ctx.progress(0, 1, "begun")
         redis.rpush(f"{name}:begun", ctx.attempt)
         redis.blpop([f"{name}:go:{ctx.attempt}"], 60)
         redis.eval(FENCED_ADD, 2, f"{name}:effects", f"{name}:token", ctx.lease_id)

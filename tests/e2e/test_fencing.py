@@ -40,7 +40,9 @@ async def asleep(suite: Suite, redis: Redis, job: Task[..., str], name: str) -> 
     """A worker that began `job`, was stopped past its lease, while another has run it to the end; still stopped."""
     sleeper = await suite.worker("sleeper", tasks="tests.e2e.tasks")
     handle = await job.submit(name=name)
-    await pushed(redis, f"{name}:begun", 1)
+    async for snapshot in handle.watch():
+        if snapshot.progress:  # a heartbeat has confirmed the lease
+            break
     sleeper.pause()
     await suite.worker("other", tasks="tests.e2e.tasks")
     await pushed(redis, f"{name}:begun", 2)
