@@ -57,6 +57,14 @@ class Echo(limiter_service_pb2_grpc.LimiterServiceServicer):
         """The same reply for all."""
         return self._reply
 
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Not measured."""
+        raise NotImplementedError
+
+    async def ConsumeBatch(self, request: Any, context: Any) -> Any:
+        """Not measured."""
+        raise NotImplementedError
+
 
 @asynccontextmanager
 async def echo_app() -> AsyncIterator[int]:
@@ -107,10 +115,12 @@ async def load(target: str, kind: str, seconds: float) -> None:
         started = time.perf_counter()
         counted_from, until = started + WARM_S, started + WARM_S + seconds
 
+        turns = [0] * CALLERS
+
         async def caller(number: int) -> None:
-            turn = number * 17
             while (sent := time.perf_counter()) < until:
-                turn += 1
+                turns[number] += 1
+                turn = turns[number] + number * 17
                 if kind == "batch":
                     items = [requests[(turn * BATCH + index) % USERS] for index in range(BATCH)]
                     await stub.ConsumeBatch(limiter_service_pb2.ConsumeBatchRequest(requests=items))
@@ -123,6 +133,7 @@ async def load(target: str, kind: str, seconds: float) -> None:
         await asyncio.gather(*(caller(number) for number in range(callers)))
     latencies.sort()
     figures = {
+        "calls": sum(turns),
         "per_s": len(latencies) / seconds,
         "p50_ms": latencies[len(latencies) // 2] * 1e3,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1e3,

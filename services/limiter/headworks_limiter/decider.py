@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import structlog
 from headworks_core.batching import MicroBatcher
 from headworks_core.context import CallContext
-from headworks_core.errors import Reason, ServiceError, Unavailable
+from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unavailable
 from headworks_core.telemetry import is_sampled
 
 from headworks_limiter.domain.ask import Ask, Verdict
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 MAX_BUCKETS = 1000
 """Buckets asked in one script call, unless a single request meets more; keeps the store responsive."""
 
+STORE_FAILURES = (Unavailable, ResourceExhausted)
 Outcome = Verdict | ServiceError
 
 
@@ -76,7 +77,7 @@ class Decider:
             verdict = (await self._batcher(_Load((ask,), caller, len(ask.buckets))))[0]
         except _Expired:
             raise
-        except ServiceError:
+        except STORE_FAILURES:
             return self._without_store(ask)
         if verdict.answer is Answer.UNSTORED:
             return self._without_store(ask)
@@ -97,7 +98,7 @@ class Decider:
                 verdicts = await self._batcher(_Load(limited, caller, sum(len(ask.buckets) for ask in limited)))
             except _Expired as error:
                 return [error] * len(asks)
-            except ServiceError:
+            except STORE_FAILURES:
                 pass  # each request's rules say what now
         answers = iter(verdicts)
         return [self._outcome(ask, next(answers)) if ask.buckets else _unlimited(ask) for ask in asks]
@@ -154,7 +155,7 @@ class Decider:
         traceparent = next(filter(is_sampled, (load.caller.traceparent for load in loads)), "")
         try:
             verdicts = await self._shared.decide([ask for load in loads for ask in load.asks], traceparent=traceparent)
-        except ServiceError as error:
+        except STORE_FAILURES as error:
             self._breaker.failed()
             log.warning("store.failed", error=error.message, held_back=self._breaker.open)
             raise

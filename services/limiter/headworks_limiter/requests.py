@@ -41,6 +41,11 @@ class RequestReader:
         self._meta = meta
         self._plans: dict[PlanKey, _Plan] = {}
 
+    @property
+    def remembered(self) -> int:
+        """How many descriptors it knows."""
+        return len(self._plans)
+
     def ask(self, request: limiter_pb2.PermitRequest, tenant: str, mode: Mode, path: str = "") -> Ask:
         """What to ask the store for; `path` goes before the names of fields at fault.
 

@@ -27,15 +27,17 @@ class LimiterServicer:
         self, request: limiter_service_pb2.CheckRequest, caller: CallContext
     ) -> limiter_service_pb2.CheckResponse:
         """What Consume would answer now."""
-        decision = await self._decide(request.request, caller, Mode.LOOK)
-        return limiter_service_pb2.CheckResponse(decision=decision)
+        reply = limiter_service_pb2.CheckResponse()
+        await self._decide(reply.decision, request.request, caller, Mode.LOOK)
+        return reply
 
     async def Consume(
         self, request: limiter_service_pb2.ConsumeRequest, caller: CallContext
     ) -> limiter_service_pb2.ConsumeResponse:
         """Take permits from every matched rule, or from none."""
-        decision = await self._decide(request.request, caller, Mode.TAKE)
-        return limiter_service_pb2.ConsumeResponse(decision=decision)
+        reply = limiter_service_pb2.ConsumeResponse()
+        await self._decide(reply.decision, request.request, caller, Mode.TAKE)
+        return reply
 
     async def ConsumeBatch(
         self, request: limiter_service_pb2.ConsumeBatchRequest, caller: CallContext
@@ -47,18 +49,20 @@ class LimiterServicer:
             raise InvalidArgument(f"requests: {rule}", reason=Reason.BATCH_SIZE, violations=violations)
         read = [self._read(item, caller) for item in request.requests]
         outcomes = iter(await self._decider.decide_all([ask for ask in read if isinstance(ask, Ask)], caller))
-        results = [
-            _result(item, ask, next(outcomes)) if isinstance(ask, Ask) else _error(ask)
-            for item, ask in zip(request.requests, read, strict=True)
-        ]
-        return limiter_service_pb2.ConsumeBatchResponse(results=results)
+        reply = limiter_service_pb2.ConsumeBatchResponse()
+        for item, ask in zip(request.requests, read, strict=True):
+            _write_result(reply.results.add(), item, ask, next(outcomes) if isinstance(ask, Ask) else ask)
+        return reply
 
     async def _decide(
-        self, request: limiter_pb2.PermitRequest, caller: CallContext, mode: Mode
-    ) -> limiter_pb2.Decision:
+        self, reply: limiter_pb2.Decision, request: limiter_pb2.PermitRequest, caller: CallContext, mode: Mode
+    ) -> None:
         ask = self._reader.ask(request, caller.tenant, mode, "request.")
         verdict = await self._decider.decide(ask, caller)
-        return replies.decision(_decided(ask, verdict), request.detail)
+        fault = _fault(ask, verdict)
+        if fault is not None:
+            raise fault
+        replies.write(reply, verdict, request.detail)
 
     def _read(self, item: limiter_pb2.PermitRequest, caller: CallContext) -> Ask | ServiceError:
         try:
@@ -67,26 +71,23 @@ class LimiterServicer:
             return error
 
 
-def _result(item: limiter_pb2.PermitRequest, ask: Ask, outcome: Outcome) -> limiter_pb2.PermitResult:
+def _write_result(
+    reply: limiter_pb2.PermitResult, item: limiter_pb2.PermitRequest, ask: Ask | ServiceError, outcome: Outcome
+) -> None:
+    error = ask if isinstance(ask, ServiceError) else _fault(ask, outcome)
+    if error is not None:
+        reply.error.CopyFrom(item_error(error))
+    elif isinstance(outcome, Verdict):
+        replies.write(reply.decision, outcome, item.detail)
+
+
+def _fault(ask: Ask, outcome: Outcome) -> ServiceError | None:
+    """The error that the outcome stands for: the store's own, or one that only the store could find in the request."""
     if isinstance(outcome, ServiceError):
-        return _error(outcome)
-    try:
-        decision = replies.decision(_decided(ask, outcome), item.detail)
-    except ServiceError as error:
-        return _error(error)
-    return limiter_pb2.PermitResult(decision=decision)
-
-
-def _error(error: ServiceError) -> limiter_pb2.PermitResult:
-    return limiter_pb2.PermitResult(error=item_error(error))
-
-
-def _decided(ask: Ask, verdict: Verdict) -> Verdict:
-    """The verdict, if it is a decision; raises InvalidArgument if the store found the request itself at fault."""
-    if verdict.answer is Answer.REUSED:
-        raise InvalidArgument(
-            "request_id: was used for another request in the last 10 minutes", reason=Reason.REQUEST_ID_REUSED
-        )
-    if verdict.answer is Answer.UNRECORDED:
-        raise exceeds_limit(ask)
-    return verdict
+        return outcome
+    if outcome.answer is Answer.REUSED:
+        message = "request_id: was used for another request in the last 10 minutes"
+        return InvalidArgument(message, reason=Reason.REQUEST_ID_REUSED)
+    if outcome.answer is Answer.UNRECORDED:
+        return exceeds_limit(ask)
+    return None

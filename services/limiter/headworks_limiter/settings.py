@@ -16,11 +16,11 @@ class Settings(ServiceSettings):
     """Where to listen, host:port."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     """Where the buckets are."""
-    redis_timeout_ms: int = Field(50, ge=1, le=60_000)
+    redis_timeout_ms: int = Field(default=50, ge=1, le=60_000)
     """Milliseconds until an unanswered store counts as failed; rules say what happens then."""
     rules_file: str = ""
     """The rules, see docs/limiter.md; empty: no namespace exists."""
-    replicas: int = Field(1, ge=1, le=10_000)
+    replicas: int = Field(default=1, ge=1, le=10_000)
     """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
-    cells: int = Field(1, ge=1, le=4096)
+    cells: int = Field(default=1, ge=1, le=4096)
     """Hash tags that the state is spread over; fixed when the first replica ever starts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from headworks_core import scripts
@@ -17,6 +18,7 @@ from headworks_limiter.domain.rule import Rule
 Argument = str | int
 FIRST_HIT = -1
 ANSWERS = tuple(Answer)
+JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class RedisBuckets:
@@ -30,26 +32,25 @@ class RedisBuckets:
 
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """Decide in this order, in one atomic step; all of one cell. Raises Unavailable: the outcome is unknown."""
-        keys, arguments = encode(asks, "" if self._now_us is None else self._now_us())
-        replies = await self._decide(self._redis, keys, arguments, traceparent=traceparent)
-        return [_verdict(ask, reply) for ask, reply in zip(asks, replies, strict=True)]
+        keys, batch = encode(asks)
+        now_us = "" if self._now_us is None else self._now_us()
+        reply = await self._decide(self._redis, keys, (now_us, batch), traceparent=traceparent)
+        return _verdicts(asks, reply)
 
 
-def encode(asks: Sequence[Ask], now_us: Argument) -> tuple[list[str], list[Argument]]:
-    """KEYS and ARGV of decide.lua: every key and every rule once."""
+def encode(asks: Sequence[Ask]) -> tuple[list[str], str]:
+    """KEYS and the batch of decide.lua: every key and every rule once."""
     keys: dict[str, int] = {}
     rules: dict[Rule, int] = {}
     requests: list[Argument] = []
     for ask in asks:
         record = keys.setdefault(ask.record, len(keys) + 1) if ask.record else 0
-        requests += (int(ask.mode), ask.permits, record, ask.fingerprint, len(ask.buckets))
+        requests += (ask.mode, ask.permits, record, ask.fingerprint, len(ask.buckets))
         for bucket in ask.buckets:
             requests.append(keys.setdefault(bucket.key, len(keys) + 1))
             requests.append(rules.setdefault(bucket.rule, len(rules) + 1))
-    arguments: list[Argument] = [now_us, len(rules)]
-    for rule in rules:
-        arguments += thresholds(rule.params)
-    return list(keys), arguments + requests
+    batch = {"rules": [thresholds(rule.params) for rule in rules], "requests": requests}
+    return list(keys), JSON.encode(batch)
 
 
 def thresholds(params: Params) -> tuple[Argument, ...]:
@@ -60,8 +61,16 @@ def thresholds(params: Params) -> tuple[Argument, ...]:
     return "fixed_window", params.limit, params.period.us, params.period.months, origin_us
 
 
-def _verdict(ask: Ask, reply: Sequence[int]) -> Verdict:
-    outcomes = [
-        RuleOutcome(reply[at] == 1, reply[at + 1], reply[at + 2], reply[at + 3]) for at in range(2, len(reply), 4)
-    ]
-    return Verdict(ANSWERS[reply[0]], reply[1], ask.buckets, outcomes)
+def _verdicts(asks: Sequence[Ask], reply: Sequence[int]) -> list[Verdict]:
+    verdicts = []
+    at = 0
+    for ask in asks:
+        answer, permits = ANSWERS[reply[at]], reply[at + 1]
+        end = at + 2 + 4 * len(ask.buckets)
+        outcomes = [
+            RuleOutcome(reply[entry] == 1, reply[entry + 1], reply[entry + 2], reply[entry + 3])
+            for entry in range(at + 2, end, 4)
+        ]
+        verdicts.append(Verdict(answer, permits, ask.buckets, outcomes))
+        at = end
+    return verdicts

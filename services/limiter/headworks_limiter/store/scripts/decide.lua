@@ -2,16 +2,16 @@
 --
 -- KEYS     the distinct buckets and grant records of the batch, in any order
 -- ARGV[1]  now_us  us since the epoch; "" means the server's own clock
--- ARGV[2]  number of rules; then for each, five arguments:
---            algorithm gcra|fixed_window, and its four thresholds (see the includes)
--- then     for each request, five arguments:
---            mode 0 look | 1 take | 2 recall; permits, >= 1 and at most what each bucket can hold;
---            record, an index of KEYS or 0; fingerprint of the request; number of buckets,
---          and for each bucket two: an index of KEYS, and the number of its rule
+-- ARGV[2]  batch   JSON, as it is decoded at once, by C:
+--            rules     a list for each: algorithm gcra|fixed_window, and its four thresholds (see the includes)
+--            requests  one flat list, for each request: mode 0 look | 1 take | 2 recall;
+--                      permits, >= 1 and at most what each bucket can hold;
+--                      record, an index of KEYS or 0; fingerprint of the request; number of buckets,
+--                      and for each bucket: an index of KEYS, and the number of its rule
 --
--- returns  for each request {answer, permits, then for each bucket allowed 0|1, remaining, reset_after_us,
---          retry_after_us}; answer 0 refused | 1 allowed | 2 replayed | 3 id reused | 4 nothing to recall |
---          5 would be allowed, but the store takes no writes
+-- returns  one flat list, for each request: answer, permits, and for each bucket: allowed 0|1, remaining,
+--          reset_after_us, retry_after_us; answer 0 refused | 1 allowed | 2 replayed | 3 id reused |
+--          4 nothing to recall | 5 would be allowed, but the store takes no writes
 -- effect   writes each bucket that permits were taken from, and a record of each grant that has one, once;
 --          nothing at all where the store refuses the first write
 -- cost     O(keys + buckets of all requests); one cell
@@ -31,28 +31,23 @@ if not now_us then
   local time = redis.call('TIME')
   now_us = time[1] * 1000000 + time[2]
 end
+local batch = cjson.decode(ARGV[2])
+local rules, requests = batch.rules, batch.requests
 
-local rules = {}
-for rule = 1, tonumber(ARGV[2]) do
-  local at = 5 * rule - 2
-  rules[rule] = {
-    tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
-    take = ALGORITHMS[ARGV[at]],
-  }
-end
-
-local stored = {} -- by index of KEYS, as it was
+local states = {} -- by index of KEYS; false: missing
 for first = 1, #KEYS, 1000 do -- unpack has a limit
   local last = math.min(first + 999, #KEYS)
   for offset, value in ipairs(redis.call('MGET', unpack(KEYS, first, last))) do
-    stored[first + offset - 1] = value
+    states[first + offset - 1] = value
   end
 end
 
 local changed, lives_us, dirty -- by index of KEYS: new value, its time to live; and the indexes in order
+local reply, filled -- the list that is returned, and its length
+local after, resets_us = {}, {} -- by bucket of the request at hand: the state if permits are taken, and its reset
 
 local function state(key)
-  return changed[key] or stored[key] or nil -- MGET says false for a missing key
+  return changed[key] or states[key] or nil
 end
 
 local function change(key, value, life_us)
@@ -62,96 +57,94 @@ local function change(key, value, life_us)
   changed[key], lives_us[key] = value, life_us
 end
 
--- Ask the `count` buckets from ARGV[at] for permits, 0 to look; appends what each says and takes nothing yet.
-local function ask(reply, at, count, permits)
-  local all, after = true, {}
+local function take(at, permits)
+  local rule = rules[requests[at + 1]]
+  return ALGORITHMS[rule[1]](state(requests[at]), permits, rule, now_us)
+end
+
+-- Ask the `count` buckets from requests[at] for permits, 0 to look, and write down what each says; returns whether all
+-- allow it. Takes nothing yet.
+local function ask(at, count, permits)
+  local all = true
   for bucket = 1, count do
-    local key, rule = tonumber(ARGV[at]), rules[tonumber(ARGV[at + 1])]
-    local allowed, remaining, reset_us, retry_us, value = rule.take(state(key), permits, rule, now_us)
-    if not allowed then
-      all = false
-    elseif permits > 0 then
-      after[bucket] = {key, value, reset_us}
-    end
-    local filled = #reply
+    local allowed, remaining, reset_us, retry_us, value = take(at + 2 * bucket - 2, permits)
+    all = all and allowed
+    after[bucket], resets_us[bucket] = value, reset_us
     reply[filled + 1], reply[filled + 2] = allowed and 1 or 0, remaining
     reply[filled + 3], reply[filled + 4] = reset_us, retry_us
-    at = at + 2
+    filled = filled + 4
   end
-  return all, after
+  return all
 end
 
--- Where nothing was taken, a bucket that would have allowed it is shown as it stands.
-local function show_as_it_stands(reply, at, after)
-  for bucket, _ in pairs(after) do
-    local key, rule = tonumber(ARGV[at + 2 * bucket - 2]), rules[tonumber(ARGV[at + 2 * bucket - 1])]
-    local _, remaining, reset_us = rule.take(state(key), 0, rule, now_us)
-    reply[4 * bucket], reply[4 * bucket + 1] = remaining, reset_us
+-- Permits were not taken after all: write down what the `count` buckets that would have given them hold as they stand.
+local function look_again(at, count)
+  local first = filled - 4 * count
+  for bucket = 1, count do
+    local entry = first + 4 * bucket - 4
+    if reply[entry + 1] == 1 then
+      local _, remaining, reset_us = take(at + 2 * bucket - 2, 0)
+      reply[entry + 2], reply[entry + 3] = remaining, reset_us
+    end
   end
 end
 
--- The answer that an earlier request with the same id already has, and its permits.
+-- The answer that the request's id already has, if any, and the permits granted.
 local function recall(record, fingerprint)
   local value = record > 0 and state(record)
-  if not value then
-    return nil
-  end
-  local deadline, permits, owner = string.match(value, '^(%d+):(%d+):(%x+)$')
-  if now_us >= tonumber(deadline) then
+  local deadline, permits, owner = string.match(value or '', '^(%d+):(%d+):(%x+)$')
+  if not deadline or now_us >= tonumber(deadline) then
     return nil
   end
   return owner == fingerprint and REPLAYED or REUSED, tonumber(permits)
 end
 
 local function decide(at, writable)
-  local mode, permits, record = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local fingerprint, count = ARGV[at + 3], tonumber(ARGV[at + 4])
+  local mode, permits, record = requests[at], requests[at + 1], requests[at + 2]
+  local fingerprint, count, buckets = requests[at + 3], requests[at + 4], at + 5
   local answer, granted = recall(record, fingerprint)
-  local reply = {answer or UNRECORDED, granted or 0}
-  if answer == REPLAYED then
-    ask(reply, at + 5, count, 0)
+  if mode == RECALL and not answer then
+    answer = UNRECORDED
   end
-  if answer or mode == RECALL then
-    return reply
+  if answer then
+    ask(buckets, count, 0)
+    return answer, granted or 0
   end
-  local all, after = ask(reply, at + 5, count, permits)
-  if not (all and mode == TAKE and writable) then
-    show_as_it_stands(reply, at + 5, after)
-    reply[1] = all and (mode == TAKE and UNSTORED or ALLOWED) or REFUSED
-    return reply
+  local all = ask(buckets, count, permits)
+  if not (all and writable and mode == TAKE) then
+    look_again(buckets, count)
+    return all and (mode == TAKE and UNSTORED or ALLOWED) or REFUSED, 0
   end
-  for _, bucket in ipairs(after) do
-    change(bucket[1], bucket[2], bucket[3])
+  for bucket = 1, count do
+    change(requests[buckets + 2 * bucket - 2], after[bucket], resets_us[bucket])
   end
   if record > 0 then
     change(record, string.format('%d:%d:%s', now_us + RECORD_US, permits, fingerprint), RECORD_US)
   end
-  reply[1], reply[2] = ALLOWED, permits
-  return reply
+  return ALLOWED, permits
 end
 
 local function decide_all(writable)
   changed, lives_us, dirty = {}, {}, {}
-  local replies = {}
-  local at = 5 * tonumber(ARGV[2]) + 3
-  while at <= #ARGV do
-    replies[#replies + 1] = decide(at, writable)
-    at = at + 5 + 2 * tonumber(ARGV[at + 4])
+  reply, filled = {}, 0
+  local at = 1
+  while at <= #requests do
+    local head = filled
+    filled = head + 2
+    reply[head + 1], reply[head + 2] = 0, 0 -- keeps the list dense
+    reply[head + 1], reply[head + 2] = decide(at, writable)
+    at = at + 5 + 2 * requests[at + 4]
   end
-  return replies
 end
 
-local function write(call, key)
-  local ttl_ms = math.ceil((lives_us[key] + MARGIN_US) / 1000)
-  return call('SET', KEYS[key], changed[key], 'PX', string.format('%d', ttl_ms))
-end
-
-local replies = decide_all(true)
+decide_all(true)
 for position, key in ipairs(dirty) do
   -- Only the first write of a script can be refused (no memory, read-only replica): then nothing was written.
-  local result = write(position == 1 and redis.pcall or redis.call, key)
-  if type(result) == 'table' and result.err then
-    return decide_all(false)
+  local call = position == 1 and redis.pcall or redis.call
+  local result = call('SET', KEYS[key], changed[key], 'PX', math.ceil((lives_us[key] + MARGIN_US) / 1000))
+  if result.err then
+    decide_all(false)
+    break
   end
 end
-return replies
+return reply

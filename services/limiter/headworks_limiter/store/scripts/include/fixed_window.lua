@@ -1,13 +1,13 @@
 -- fixed_window: permits that come back at the end of a window (same steps as domain/fixed_window.py).
 --
 -- state    end:taken
--- rule     {limit, period us, period months, origin_us of the calendar or -1: windows begin with the first permit}
+-- rule     {'fixed_window', limit, period us, period months, origin_us of the calendar; -1: the first permit begins it}
 -- returns  allowed, remaining, reset_after_us, retry_after_us, state after it
 
 --@include periods
 
 local function fixed_window(state, permits, rule, now_us)
-  local limit, origin_us = rule[1], rule[4]
+  local limit, origin_us = rule[2], rule[5]
   local end_us, taken = 0, 0
   if state then
     local stored_end, stored_taken = string.match(state, '^(%d+):(%d+)$')
@@ -20,9 +20,9 @@ local function fixed_window(state, permits, rule, now_us)
   if allowed and permits > 0 then
     taken = taken + permits
     if end_us == 0 and origin_us < 0 then
-      end_us = end_after(now_us, rule[2], rule[3])
+      end_us = end_after(now_us, rule[3], rule[4])
     elseif end_us == 0 then
-      end_us = calendar_end(now_us, rule[2], rule[3], origin_us)
+      end_us = calendar_end(now_us, rule[3], rule[4], origin_us)
     end
     state = string.format('%d:%d', end_us, taken)
   end

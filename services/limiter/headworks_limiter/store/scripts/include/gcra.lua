@@ -1,7 +1,7 @@
 -- gcra: permits come back evenly (same steps as domain/gcra.py, which says what the numbers mean).
 --
 -- state    at:level:permit_units
--- rule     {permit_units, us_units, burst}; burst * permit_units < 2^53
+-- rule     {'gcra', permit_units, us_units, burst, 0}; burst * permit_units < 2^53
 -- returns  allowed, remaining, reset_after_us, retry_after_us, state after it
 
 local function ceil_div(dividend, divisor)
@@ -9,7 +9,7 @@ local function ceil_div(dividend, divisor)
 end
 
 local function gcra(state, permits, rule, now_us)
-  local permit_units, us_units, burst = rule[1], rule[2], rule[3]
+  local permit_units, us_units, burst = rule[2], rule[3], rule[4]
   local capacity = burst * permit_units
   local at, level = now_us, 0
   if state then

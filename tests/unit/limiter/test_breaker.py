@@ -1,0 +1,88 @@
+"""A store that fails is asked less and less often, and one success ends it."""
+
+from __future__ import annotations
+
+import pytest
+from headworks_core.errors import Unavailable
+from headworks_limiter.store.breaker import FAILURES, Breaker
+
+
+class Clock:
+    """Time that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def broken(clock: Clock) -> Breaker:
+    """A breaker that has just begun its first pause."""
+    breaker = Breaker(clock)
+    for _ in range(FAILURES):
+        breaker.admit()
+        breaker.failed()
+    return breaker
+
+
+def admits(breaker: Breaker) -> bool:
+    try:
+        breaker.admit()
+    except Unavailable:
+        return False
+    return True
+
+
+def test_single_failures_hold_nothing_back() -> None:
+    breaker = Breaker(Clock())
+    for _ in range(10):
+        for _ in range(FAILURES - 1):
+            breaker.failed()
+        assert admits(breaker)
+        breaker.succeeded()
+
+
+def test_after_failures_in_a_row_calls_wait_for_the_end_of_a_pause() -> None:
+    clock = Clock()
+    breaker = broken(clock)
+    assert breaker.open
+    with pytest.raises(Unavailable) as caught:
+        breaker.admit()
+    assert caught.value.retry_after_us == pytest.approx(100_000, abs=2)
+    clock.now += 0.0999
+    assert not admits(breaker)
+    clock.now += 0.0002
+    assert admits(breaker)
+
+
+def test_one_call_a_pause_is_let_through_to_try() -> None:
+    clock = Clock()
+    breaker = broken(clock)
+    clock.now += 0.11
+    assert [admits(breaker) for _ in range(5)] == [True, False, False, False, False]
+
+
+def test_pauses_double_up_to_a_second() -> None:
+    clock = Clock()
+    breaker = broken(clock)
+    tries = 0
+    for _ in range(1000):
+        clock.now += 0.01
+        if admits(breaker):
+            tries += 1
+            breaker.failed()
+    assert 10 <= tries <= 14  # at 0.1, 0.3, 0.7, 1.5 s, then once a second
+
+
+def test_a_success_ends_it_and_the_next_pause_is_short_again() -> None:
+    clock = Clock()
+    breaker = broken(clock)
+    clock.now += 0.11
+    breaker.admit()
+    breaker.succeeded()
+    assert [admits(breaker) for _ in range(5)] == [True] * 5
+    for _ in range(FAILURES):
+        breaker.failed()
+    clock.now += 0.11
+    assert admits(breaker)
