@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from headworks_client import Job, JobSnapshot, JobState
+from headworks_client import JobSnapshot, JobState
 from opentelemetry import trace
 
 from examples.census.tasks import Row, count, merge
@@ -35,7 +35,7 @@ def area_of(path: Path) -> str:
 
 
 class Census:
-    """Hands the files out, at most `window` at a time, and tells `on_end` how each job ended."""
+    """Hands the files out, at most `window` at a time, and tells `on_end` how each file's job ended."""
 
     def __init__(self, *, window: int, on_end: Callable[[JobSnapshot], None] = lambda _: None) -> None:
         self._gate = asyncio.Semaphore(window)
@@ -54,21 +54,17 @@ class Census:
         async with self._gate:
             with traced(number):
                 job = await count.submit(path=str(path), area=area_of(path))
-                ended = await self._ended(job)
+                self.jobs.append(job.name)
+                ended = await job.ended()
+        self._on_end(ended)
         if ended.state is not JobState.SUCCEEDED or ended.result is None:
             return None  # a dead letter: it is in the report, not in the census
         return Row(**ended.result.decode())
 
     async def _merge(self, rows: list[Row]) -> list[Row]:
         job = await merge.submit(rows=rows)
-        await self._ended(job)
-        return [Row(**row) for row in await job.result()]
-
-    async def _ended(self, job: Job) -> JobSnapshot:
         self.jobs.append(job.name)
-        snapshot = await job.ended()
-        self._on_end(snapshot)
-        return snapshot
+        return [Row(**row) for row in await job.result()]
 
 
 def chunks(rows: list[Row]) -> Iterable[list[Row]]:

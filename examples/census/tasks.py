@@ -8,10 +8,14 @@ import io
 import random
 import tokenize
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from headworks_worker import Context, Retry, task
+
+# One thread: Python parses one file at a time anyway, and more would only keep the worker's event loop waiting.
+PARSER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parser")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ async def count(ctx: Context, path: str, area: str) -> Row:
     refusals = await permission(ctx)
     ctx.log.info("census.permitted", refusals=refusals)
     ctx.progress(0, 1, "reading")
-    return await asyncio.to_thread(measure, Path(path), area)
+    return await asyncio.get_running_loop().run_in_executor(PARSER, measure, Path(path), area)
 
 
 @task(name="census.merge")
@@ -66,7 +70,7 @@ def measure(path: Path, area: str) -> Row:
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
         deepest, lines = max(deepest, depth), token.end[0]
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(ast.walk(ast.parse(source, filename=path.name)))
     return Row(
         area=area,
         files=1,

@@ -62,11 +62,11 @@ class Suite:
         """Target of all limiters."""
         return _target([s.health for s in self._services.values() if s.module == "headworks_limiter"])
 
-    async def limiter(self, name: str = "limiter", *, rules: str) -> Child:
-        """Start a limiter with these rules (YAML)."""
+    async def limiter(self, name: str = "limiter", *, rules: str, **settings: object) -> Child:
+        """Start a limiter with these rules (YAML); `settings` are its settings (`replicas=2`)."""
         file = self.folder / f"{name}.rules.yaml"
         file.write_text(rules)
-        return await self._start(services.limiter(name, address=_address(), redis=self.redis, rules=file))
+        return await self._start(services.limiter(name, address=_address(), redis=self.redis, rules=file, **settings))
 
     async def scheduler(self, name: str = "scheduler-1", *, queues: str = "", **settings: object) -> Child:
         """Start a scheduler; `queues` is YAML, `settings` are its settings (`lease_s=2`)."""

@@ -13,6 +13,8 @@ from headworks_devkit.health import wait_serving
 from headworks_devkit.processes import Child, OnLine, child
 
 START_TIMEOUT_S = 20.0
+DEVELOPMENT_REDIS_TIMEOUT_MS = 1_000
+"""All share one machine, whose busy processors are no failing Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,10 @@ class Service:
     """Address of its health service."""
 
 
-def limiter(name: str, *, address: str, redis: RedisBackend, rules: Path) -> Service:
-    """A limiter replica."""
-    env = _settings("LIMITER", replica=name, address=address, redis_url=redis.url, rules_file=rules)
+def limiter(name: str, *, address: str, redis: RedisBackend, rules: Path, **more: object) -> Service:
+    """A limiter replica. `more` are settings of its own, e.g. `replicas=2`."""
+    patience = {"redis_timeout_ms": DEVELOPMENT_REDIS_TIMEOUT_MS, **more}
+    env = _settings("LIMITER", replica=name, address=address, redis_url=redis.url, rules_file=rules, **patience)
     return Service(name, "headworks_limiter", env, address)
 
 

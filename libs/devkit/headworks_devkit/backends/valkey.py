@@ -97,6 +97,7 @@ def _argv(program: Path, port: int, home: Path, options: Mapping[str, str]) -> l
         "save": "",
         "appendonly": "no",
         "maxmemory-policy": "noeviction",
+        "set-proc-title": "no",  # it would overwrite what /proc says of the process' arguments and environment
         **options,
     }
     return [str(program), *(part for key, value in settings.items() for part in (f"--{key}", value))]

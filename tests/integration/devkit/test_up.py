@@ -1,0 +1,76 @@
+"""`headworks up`: everything starts, everything stops, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from tests.integration.devkit.command import Running, headworks, running
+from tests.support.wait import wait_until
+
+UP = ("up", "--any-ports")
+
+
+async def test_the_suite_answers_at_the_printed_addresses() -> None:
+    async with running(*UP) as up:
+        await up.printed("headworks is up")
+        await up.printed("events tail")
+        (line,) = [line for line in up.lines if "jobs submit hello" in line]
+        done = await headworks(*line.split()[1:])
+        assert (done.code, "hello, you" in done.out) == (0, True), done
+
+
+@pytest.mark.parametrize("moment", ["Redis and Kafka", "limiter and scheduler", "2 workers"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+async def test_a_signal_during_the_start_stops_everything(moment: str, number: signal.Signals) -> None:
+    async with running(*UP) as up:
+        await up.printed(f"... {moment}")
+        os.kill(up.process.pid, number)
+        assert await up.process.wait() == 128 + number
+        assert up.alive() == {}
+
+
+async def test_ctrl_c_stops_workers_then_services_then_backends() -> None:
+    async with running(*UP) as up:
+        await up.printed("headworks is up")
+        assert len(up.alive()) == 6  # itself, Valkey, limiter, scheduler, two workers
+        os.kill(up.process.pid, signal.SIGINT)
+        assert await up.process.wait() == 0
+        assert up.alive() == {}
+        stopped = [line.split()[0] for line in up.lines if "service.stopped" in line]
+        assert sorted(stopped[:2]) == ["worker-1", "worker-2"]
+        assert sorted(stopped[2:]) == ["limiter", "scheduler"]
+
+
+async def test_nothing_outlives_a_killed_up() -> None:
+    async with running(*UP) as up:
+        await up.printed("headworks is up")
+        os.kill(up.process.pid, signal.SIGKILL)
+        await up.process.wait()
+        await wait_until(lambda: up.alive() == {}, what="the kernel to end the children")
+
+
+async def test_a_service_that_dies_is_reported_and_the_rest_goes_on() -> None:
+    async with running(*UP) as up:
+        await up.printed("headworks is up")
+        os.kill(pid_of(up, "headworks_limiter"), signal.SIGKILL)
+        await up.printed("limiter has ended by itself (exit code -9)")
+        assert up.process.running
+        assert len(up.alive()) == 5
+
+
+async def test_a_taken_port_is_named() -> None:
+    async with running("up", "--workers", "0") as first:
+        await first.printed("headworks is up")
+        second = await headworks("up")
+    assert second.code == 4
+    assert re.search(r"127\.0\.0\.1:5005\d is taken by another process", second.err)
+
+
+def pid_of(up: Running, module: str) -> int:
+    """The process that runs this module."""
+    (pid,) = [pid for pid, line in up.alive().items() if line.endswith(f"-m {module} ")]
+    return pid
