@@ -10,6 +10,8 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+CANCEL_AGAIN_S = 2.0
+
 
 async def every(period_s: float, step: Callable[[], Awaitable[object]], *, name: str) -> None:
     """Run `step` until cancelled, `period_s` apart; a failing step is logged and tried again."""
@@ -18,6 +20,7 @@ async def every(period_s: float, step: Callable[[], Awaitable[object]], *, name:
             await step()
         except Exception as error:
             log.warning("loop.step_failed", loop=name, error=repr(error), retry_in_s=period_s)
+        _stop_if_cancelled()
         await asyncio.sleep(period_s)
 
 
@@ -28,7 +31,16 @@ async def forever(loop: Callable[[], Awaitable[None]], *, name: str, pause_s: fl
             await loop()
         except Exception as error:
             log.warning("loop.failed", loop=name, error=repr(error), restart_in_s=pause_s)
+        _stop_if_cancelled()
         await asyncio.sleep(pause_s)
+
+
+def _stop_if_cancelled() -> None:
+    """A cancellation may have been swallowed: CPython 3.11's `asyncio.timeout`, which redis-py enters before each
+    command, takes one that was requested just before for its own."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager
@@ -38,8 +50,11 @@ async def running(*loops: Awaitable[None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
+        pending = set(tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)  # see _stop_if_cancelled
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
