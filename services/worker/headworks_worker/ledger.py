@@ -233,8 +233,8 @@ class Ledger:
 
     @property
     def settled(self) -> bool:
-        """Whether every result was acknowledged, and the scheduler knows of a drain."""
-        return not self._results and not self._unacked and self._draining == self._drain_told
+        """Whether nothing is held, every result was acknowledged, and the scheduler knows of a drain."""
+        return not self._held and not self._results and not self._unacked and self._draining == self._drain_told
 
     def at_risk(self, key: Key, now: float) -> bool:
         """Whether the lease has certainly run out: nothing can have renewed it for longer than it lasts."""

@@ -270,6 +270,7 @@ class Session:
                 elif turn.attached:
                     message = self._ledger.next(now)
                     if message is not None:
+                        self._changed.notify_all()  # whoever closes the session waits for Draining to be told
                         return message
                     wake_at = min(wake_at, self._ledger.due())
                 self._changed.wait(wake_at - now)
