@@ -33,7 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say which backends those are."""
-    return list(config.stash[backends.PLAN].header)
+    plan = config.stash.get(backends.PLAN, None)
+    return list(plan.header) if plan else []  # None: the choice has just been refused
 
 
 @pytest.fixture(scope="session")
