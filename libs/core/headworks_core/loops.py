@@ -36,8 +36,8 @@ async def forever(loop: Callable[[], Awaitable[None]], *, name: str, pause_s: fl
 
 
 def _stop_if_cancelled() -> None:
-    """A cancellation may have been swallowed: CPython 3.11's `asyncio.timeout`, which redis-py enters before each
-    command, takes one that was requested just before for its own."""
+    """A cancellation may have been swallowed: the `asyncio.wait_for` of CPython 3.11, through which redis-py sends each
+    command, keeps one to itself that comes just as the sending ends."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
