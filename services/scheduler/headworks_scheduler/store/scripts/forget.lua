@@ -6,6 +6,7 @@
 -- ARGV[3]  limit         at most 500
 --
 -- returns  how many were deleted
+-- effect   removes the jobs and their places in the finished-at index, those that finished first
 -- cost     O(log n) a job
 --@include prelude
 

@@ -5,6 +5,7 @@
 -- ARGV[2]  queue
 --
 -- returns  nothing
+-- effect   one waiter of the queue is taken off the list and told; nothing where no job is ready
 -- cost     O(1)
 --@include prelude
 --@include wake
