@@ -7,6 +7,8 @@ import re
 import signal
 
 import pytest
+from headworks_devkit.backends.kafka_embedded import embedded_kafka
+from headworks_devkit.backends.valkey import valkey
 
 from tests.integration.devkit.command import Running, headworks, running
 from tests.support.wait import wait_until
@@ -43,6 +45,16 @@ async def test_ctrl_c_stops_workers_then_services_then_backends() -> None:
         stopped = [line.split()[0] for line in up.lines if "service.stopped" in line]
         assert sorted(stopped[:2]) == ["worker-1", "worker-2"]
         assert sorted(stopped[2:]) == ["limiter", "scheduler"]
+
+
+async def test_named_servers_are_used_instead_of_embedded_ones() -> None:
+    async with valkey() as redis, embedded_kafka() as kafka:
+        named = {"HEADWORKS_REDIS_URL": redis.url, "HEADWORKS_KAFKA_BOOTSTRAP": kafka.bootstrap}
+        async with running(*UP, "--workers", "1", **named) as up:
+            await up.printed("events tail")
+            assert redis.url in up.text
+            assert f"--kafka {kafka.bootstrap} events tail" in up.text
+            assert len(up.alive()) == 4  # itself, limiter, scheduler, a worker
 
 
 async def test_nothing_outlives_a_killed_up() -> None:
