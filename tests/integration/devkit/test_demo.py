@@ -34,6 +34,17 @@ async def test_the_demo_loses_nothing_and_says_so(tmp_path: Path) -> None:
     assert "one job's trace, from the caller to the subscriber" in demo.text
 
 
+async def test_a_worker_that_dies_ends_the_demo_with_its_name(tmp_path: Path) -> None:
+    async with running("demo", "--out", str(tmp_path / "demo.json")) as demo:
+        await demo.printed("... census of")
+        workers = [pid for pid, line in demo.alive().items() if line.endswith("-m headworks_worker ")]
+        os.kill(workers[0], signal.SIGKILL)
+        assert await demo.process.wait() == 4
+        assert demo.alive() == {}
+    assert "error: worker-" in demo.text
+    assert "has ended by itself" in demo.text
+
+
 async def test_ctrl_c_in_the_middle_stops_everything(tmp_path: Path) -> None:
     async with running("demo", "--out", str(tmp_path / "demo.json")) as demo:
         await demo.printed("... census of")

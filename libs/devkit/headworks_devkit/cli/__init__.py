@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the console script."""
-    from headworks_devkit.cli.app import app  # noqa: PLC0415 - `import headworks_devkit.cli` stays cheap
+    try:
+        from headworks_devkit.cli.app import app  # noqa: PLC0415 - so that a Ctrl-C while it loads is caught too
 
-    app(prog_name="headworks")
+        app(prog_name="headworks")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -39,9 +39,8 @@ class Permits:
 class Events:
     """What the subscriber heard."""
 
-    received: int
     unique: int
-    by_type: dict[str, int]
+    duplicate: int
     missing: int
     """Jobs that ended, but whose end it did not hear of."""
 

@@ -22,7 +22,7 @@ class Subscriber:
 
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
-        self._types: Counter[str] = Counter()
+        self._heard: Counter[str] = Counter()
         self._ended: set[str] = set()
 
     async def listen(self) -> None:
@@ -30,17 +30,20 @@ class Subscriber:
         await self._reader.run(self._hear)
 
     async def _hear(self, event: Event) -> None:
-        self._types[event.transition] += 1
+        self._heard[event.subject] += 1
         if event.transition in ENDINGS:
             self._ended.add(event.subject)
 
     async def heard_of(self, jobs: Collection[str]) -> Events:
-        """What was heard, once the ends of all these jobs were; or after a while without."""
+        """What was heard of these jobs, once all their ends were; or after a while without.
+
+        A named broker may have events of earlier runs; they do not count.
+        """
         wanted = set(jobs)
         with suppress(TimeoutError):  # the report says how many are missing
             await wait_until(lambda: wanted <= self._ended, EVENTS_TIMEOUT_S, what="events", period_s=0.05)
-        stats = self._reader.stats
-        return Events(stats.received, stats.unique, dict(self._types), len(wanted - self._ended))
+        unique = sum(self._heard[job] for job in wanted)
+        return Events(unique, self._reader.stats.duplicates, len(wanted - self._ended))
 
 
 @asynccontextmanager
