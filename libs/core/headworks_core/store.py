@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -58,6 +59,27 @@ def _packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
                 packed: list[bytes] = super().pack_command(*args)
                 return packed
             return [hiredis.pack_command(args)]
+
+        async def send_packed_command(self, command: bytes | Iterable[bytes], check_health: bool = True) -> None:
+            # redis-py's own goes through `asyncio.wait_for`: a task a command, and on Python 3.11 it swallows a
+            # cancellation that comes just as the write ends, so that a loop never stops.
+            if not self.is_connected:
+                await self.connect_check_health(check_health=False)
+            if check_health:
+                await self.check_health()
+            chunks = [command] if isinstance(command, bytes) else command
+            try:
+                async with asyncio.timeout(self.socket_timeout):
+                    await self._send_packed_command(chunks)
+            except TimeoutError:
+                await self.disconnect(nowait=True)
+                raise RedisTimeoutError("Timeout writing to socket") from None
+            except OSError as error:
+                await self.disconnect(nowait=True)
+                raise RedisConnectionError(f"{error} while writing to socket") from error
+            except BaseException:
+                await self.disconnect(nowait=True)
+                raise
 
     return PackingConnection
 
