@@ -5,8 +5,10 @@ go by name. Passes are stride scheduling with weights, one pass space per level 
 for lanes.
 
 Source: C. Waldspurger and W. Weihl, "Stride Scheduling: Deterministic Proportional-Share Resource Management", 1995.
-Departure: the global pass advances by STRIDE / (number of competitors), without their weights, and never falls behind
-the pass that was just served.
+Departure: the global pass, here the virtual time, stays between the pass that was just served and one STRIDE beyond it,
+and moves at least by 1 a turn. So nobody who enters is kept waiting for what others have had before, and newcomers, be
+they ever so many, come behind those who wait. With W the weights of all who compete, a competitor is served within
+5 * W turns of its race.
 """
 
 from __future__ import annotations
@@ -69,11 +71,12 @@ class Race(Generic[Member]):
         """Whose turn it is."""
         return min(self.running, key=lambda name: (self.running[name].passed, name))
 
-    def serve(self, name: str, weight: int) -> None:
+    def serve(self, name: str, weights: Mapping[str, int]) -> None:
         """Charge `name` for one job and move the virtual time."""
         served = self.running[name]
-        self.virtual = max(self.virtual + STRIDE // len(self.running), served.passed)
-        served.passed += STRIDE // weight
+        step = STRIDE // sum(weights.get(other, 1) for other in self.running)
+        self.virtual = max(served.passed, min(self.virtual + max(step, 1), served.passed + STRIDE))
+        served.passed += STRIDE // weights.get(name, 1)
 
 
 Lane = list[tuple[int, str]]
@@ -110,8 +113,8 @@ class ShardOrder:
         lanes = tenants.running[tenant].member
         lane = lanes.least()
         seq, job = lanes.running[lane].member.pop(0)
-        tenants.serve(tenant, self.tenant_weights.get(tenant, 1))
-        lanes.serve(lane, self.lane_weights.get(lane, 1))
+        tenants.serve(tenant, self.tenant_weights)
+        lanes.serve(lane, self.lane_weights)
         self._tidy(level, tenant, lane)
         return Ready(level, tenant, lane, seq, job)
 

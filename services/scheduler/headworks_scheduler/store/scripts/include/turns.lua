@@ -6,7 +6,39 @@
 
 local STRIDE = 16384
 
-local function load_race(q, kind, of, field, turns)
+-- Whether name a goes before name b. Byte by byte: `<` follows the server's locale, sorted sets do not.
+local function precedes(a, b)
+  for i = 1, math.min(#a, #b) do
+    local of_a, of_b = string.byte(a, i), string.byte(b, i)
+    if of_a ~= of_b then
+      return of_a < of_b
+    end
+  end
+  return #a < #b
+end
+
+-- The weights of all who compete, also of those that were not read.
+local function total_weight(race, weights)
+  local total, names, scores = race.n, race.names, nil
+  if next(weights) == nil then
+    return total
+  end
+  if race.last < race.n then
+    names = {}
+    for name in pairs(weights) do
+      names[#names + 1] = name
+    end
+    scores = redis.call('ZMSCORE', race.key, unpack(names))
+  end
+  for i, name in ipairs(names) do
+    if not scores or scores[i] then
+      total = total + (weights[name] or 1) - 1
+    end
+  end
+  return total
+end
+
+local function load_race(q, kind, of, field, turns, weights)
   local race = {key = q .. ':' .. kind .. ':' .. of, resting = q .. ':resting:' .. kind .. ':' .. of, field = field,
     names = {}, passes = {}, first = 1, charged = {}}
   local flat = redis.call('ZRANGE', race.key, 0, turns - 1, 'WITHSCORES')
@@ -17,26 +49,28 @@ local function load_race(q, kind, of, field, turns)
   race.last = #race.names
   race.n = race.last < turns and race.last or redis.call('ZCARD', race.key)
   race.virtual = tonumber(redis.call('HGET', q .. ':virtual', field)) or 0
+  race.weights, race.weight = weights, total_weight(race, weights)
   return race
 end
 
 -- Charge the head for k turns; it then stands where its pass puts it, or outside if it leaves.
-local function serve(race, weight, k, leaves)
+local function serve(race, k, leaves)
   local names, passes, first = race.names, race.passes, race.first
   local name, pass = names[first], passes[first]
-  local step, stride = math.floor(STRIDE / race.n), math.floor(STRIDE / weight)
+  local weight = race.weights[name] or 1
+  local step, stride = math.max(1, math.floor(STRIDE / race.weight)), math.floor(STRIDE / weight)
   for _ = 1, k do
-    race.virtual = math.max(race.virtual + step, pass)
+    race.virtual = math.max(pass, math.min(race.virtual + step, pass + STRIDE))
     pass = pass + stride
   end
   race.first = first + 1
   race.charged[name] = leaves and -pass or pass
   if leaves then
-    race.n = race.n - 1
+    race.n, race.weight = race.n - 1, race.weight - weight
     return
   end
   local at = race.last + 1
-  while at > race.first and (passes[at - 1] > pass or passes[at - 1] == pass and names[at - 1] > name) do
+  while at > race.first and (passes[at - 1] > pass or passes[at - 1] == pass and precedes(name, names[at - 1])) do
     names[at], passes[at] = names[at - 1], passes[at - 1]
     at = at - 1
   end
@@ -67,14 +101,14 @@ end
 
 -- Take at most n jobs of one level; calls taken(tenant, tail) for each, in order, and returns how many.
 local function take_level(q, level, n, weights, taken)
-  local tenants, lanes_of, left = load_race(q, 'tenants', level, level, n), {}, {}
+  local tenants, lanes_of, left = load_race(q, 'tenants', level, level, n, weights.tenants), {}, {}
   local turns = n
   while turns > 0 and tenants.n > 0 do
     local tenant = tenants.names[tenants.first]
     local of = level .. ':' .. tenant
     local lanes = lanes_of[tenant]
     if not lanes then
-      lanes = load_race(q, 'lanes', of, of, turns)
+      lanes = load_race(q, 'lanes', of, of, turns, weights.lanes)
       lanes_of[tenant] = lanes
     end
     local lane = lanes.names[lanes.first]
@@ -87,8 +121,8 @@ local function take_level(q, level, n, weights, taken)
     end
     left[key] = left[key] - k
     turns = turns - k
-    serve(lanes, weights.lanes[lane] or 1, k, left[key] <= 0)
-    serve(tenants, weights.tenants[tenant] or 1, k, lanes.n == 0)
+    serve(lanes, k, left[key] <= 0)
+    serve(tenants, k, lanes.n == 0)
     if lanes.n == 0 then
       save_race(q, lanes)
       lanes_of[tenant] = nil
