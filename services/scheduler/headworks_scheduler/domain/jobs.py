@@ -61,7 +61,7 @@ class NewJob:
     delay_us: int = 0
     expire_us: int = 0
     timeout_us: int = 0
-    retry: str = ""
+    retry: str = RetryPolicy().encode()
 
 
 class Submitted(IntEnum):

@@ -14,7 +14,8 @@
 -- ARGV[10]... pairs: worker, how many jobs for it (in all at most 500)
 --
 -- returns  a flat list, six a job: name, lease_id, attempt, spec, trace ("" when not sampled), policy
--- effect   the jobs are LEASED; expired ones are DEAD instead, with event `dead`
+-- effect   the jobs are LEASED; expired ones are DEAD instead, with event `dead`, and after 500 of those it returns with
+--          what it has. The first write is SREM, which a server out of memory allows
 -- cost     O(log n) a job
 --@include prelude
 --@include wake
@@ -26,10 +27,13 @@ local weights = ARGV[6] ~= '' and cjson.decode(ARGV[6]) or {tenants = {}, lanes 
 local q = queue_key(queue)
 local until_us, started_us = int(now_us + tonumber(ARGV[3])), int(now_us)
 local last_lease = math.max(tonumber(redis.call('GET', cell .. ':lease')) or 0, now_us - 1)
-local CLAIM_FIELDS = {'spec', 'attempts', 'trace', 'policy', 'expires', 'watch', 'task', 'events'}
+local CLAIM_FIELDS = {'spec', 'attempts', 'trace', 'policy', 'expires', 'watch', 'task', 'events', 'gen'}
+local EXPIRED_MAX = 500
 local claimed, leases, left = {}, {}, {}  -- left: jobs that no longer wait, by tenant
+local expired, timers = 0, {}
 
 local function expire(job)
+  expired = expired + 1
   local sequence = emit(ARGV[7], job, 'dead', DEAD, job.trace or '', ARGV[9])
   redis.call('HSET', job_key(job.ref), 'state', DEAD, 'finished', started_us, 'events', sequence, 'failure', ARGV[9])
   forget_later({job.ref}, tonumber(ARGV[8]))
@@ -48,11 +52,14 @@ local function lease(job, tenant, tail, worker)
   leases[n + 1], leases[n + 2] = until_us, job.ref
 end
 
--- The next jobs for one worker; false when the queue has no more.
+-- The next jobs for one worker; false when it got fewer than it wanted.
 local function serve_worker(worker, wanted)
   local function taken(tenant, tail)
     local job = read_job(tenant .. '/' .. queue .. '/' .. tail, CLAIM_FIELDS)
     left[tenant] = (left[tenant] or 0) + 1
+    if job.expires then
+      timers[#timers + 1] = 'x' .. job.ref
+    end
     if job.expires and tonumber(job.expires) <= now_us then
       expire(job)
     elseif job.spec then
@@ -61,14 +68,15 @@ local function serve_worker(worker, wanted)
     end
     notify(job.ref, job.watch)
   end
-  while wanted > 0 do
+  while wanted > 0 and expired < EXPIRED_MAX do
     if take(q, wanted, weights, taken) == 0 then
       return false
     end
   end
-  return true
+  return wanted == 0
 end
 
+redis.call('SREM', q .. ':waiters', replica)
 local satisfied = true
 for i = 10, #ARGV, 2 do
   satisfied = satisfied and serve_worker(ARGV[i], tonumber(ARGV[i + 1]))
@@ -79,13 +87,17 @@ if #leases > 0 then
   redis.call('SET', cell .. ':lease', int(last_lease))
   count(queue, 'leased', #leases / 2)
 end
+if #timers > 0 then
+  redis.call('ZREM', cell .. ':timers', unpack(timers))
+end
 for tenant, n in pairs(left) do
   count_waiting(queue, tenant, -n)
 end
 count_flush()
 if not satisfied then
   redis.call('SADD', q .. ':waiters', replica)
-elseif redis.call('EXISTS', q .. ':levels') == 1 then
+end
+if redis.call('EXISTS', q .. ':levels') == 1 then
   wake(queue)  -- more than this replica asked for: somebody else may have room
 end
 notify_flush()

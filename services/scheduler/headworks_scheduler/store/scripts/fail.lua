@@ -17,7 +17,7 @@
 
 local events, retention_us = ARGV[2], tonumber(ARGV[3])
 local FAIL_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'failures', 'policy',
-  'level', 'lane', 'seq'}
+  'level', 'lane', 'seq', 'expires'}
 
 local function back_off(policy, failures, luck_milli)
   local delay, max_us, multiplier, jitter = string.match(policy, '^%d+:%d+:(%d+):(%d+):(%d+):(%d+)$')
@@ -44,13 +44,7 @@ local function retry(job, tenant, queue, tail, at, failures)
   local sequence = emit(events, job, 'retrying', state, ARGV[at + 7], ARGV[at + 3])
   redis.call('HSET', job_key(job.ref), 'state', state, 'due', int(now_us + delay_us), 'events', sequence,
     'failure', ARGV[at + 2], 'failures', failures)
-  redis.call('HDEL', job_key(job.ref), 'progress')
-  count_waiting(queue, tenant, 1)
-  if delay_us > 0 then
-    timer('r', job.ref, now_us + delay_us)
-  else
-    make_ready(tenant, queue, tail, job.level, job.lane or '', job.seq)
-  end
+  wait_again(job, tenant, queue, tail, delay_us)
 end
 
 local results = {}

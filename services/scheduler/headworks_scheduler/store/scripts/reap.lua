@@ -18,7 +18,7 @@
 
 local events, retention_us, lost_max, poison = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local REAP_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane', 'seq',
-  'beat', 'lost', 'undelivered', 'trace'}
+  'beat', 'lost', 'undelivered', 'trace', 'expires'}
 local ended = redis.call('ZRANGEBYSCORE', cell .. ':leases', '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[6]))
 local undelivered, lost, poisoned, cancelled, repaired = 0, 0, 0, 0, 0
 
@@ -54,9 +54,7 @@ local function reap(job)
     finish(job, 'dead', DEAD, poison)
   else
     redis.call('HSET', key, 'state', READY)
-    redis.call('HDEL', key, 'progress')
-    count_waiting(queue, tenant, 1)
-    make_ready(tenant, queue, tail, job.level, job.lane or '', job.seq)
+    wait_again(job, tenant, queue, tail, 0)
   end
   notify(job.ref, job.watch)
 end

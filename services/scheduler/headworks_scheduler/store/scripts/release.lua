@@ -15,7 +15,8 @@
 --@include ending
 
 local events, retention_us = ARGV[2], tonumber(ARGV[3])
-local RELEASE_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane', 'seq'}
+local RELEASE_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane', 'seq',
+  'expires'}
 local results = {}
 
 for at = 4, #ARGV, 4 do
@@ -34,13 +35,7 @@ for at = 4, #ARGV, 4 do
     else
       redis.call('HSET', job_key(ref), 'state', delay_us > 0 and SCHEDULED or READY, 'due', int(now_us + delay_us),
         'attempts', tonumber(job.attempts) - 1)
-      redis.call('HDEL', job_key(ref), 'progress')
-      count_waiting(queue, tenant, 1)
-      if delay_us > 0 then
-        timer('r', ref, now_us + delay_us)
-      else
-        make_ready(tenant, queue, tail, job.level, job.lane or '', job.seq)
-      end
+      wait_again(job, tenant, queue, tail, delay_us)
     end
     notify(ref, job.watch)
   end

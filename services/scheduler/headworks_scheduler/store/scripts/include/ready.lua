@@ -13,6 +13,20 @@ local function make_ready(tenant, queue, tail, level, lane, seq)
   readied[queue] = true
 end
 
+-- A leased job waits again, at its old place, after delay_us. job: {ref, level, lane, seq, expires}
+local function wait_again(job, tenant, queue, tail, delay_us)
+  redis.call('HDEL', job_key(job.ref), 'progress')
+  count_waiting(queue, tenant, 1)
+  if job.expires then
+    timer('x', job.ref, tonumber(job.expires))
+  end
+  if delay_us > 0 then
+    timer('r', job.ref, now_us + delay_us)
+  else
+    make_ready(tenant, queue, tail, job.level, job.lane or '', job.seq)
+  end
+end
+
 -- Take a ready job out of its lane without running it.
 local function unready(tenant, queue, tail, level, lane)
   local q = queue_key(queue)
