@@ -9,7 +9,7 @@
 --
 -- returns  {0 CANCELLED now or before, 1 the worker was asked, 2 it has succeeded or is dead, 3 there is none;
 --          us until the lease ends, 0 if there is none}
--- effect   event `cancelled` if it ends here
+-- effect   event `cancelled` if it ends here. The first write is ZREM, which a server out of memory allows
 -- cost     O(log n)
 --@include prelude
 --@include ready
@@ -26,7 +26,10 @@ elseif job.state == CANCELLED then
   return {0, 0}
 elseif job.state == SUCCEEDED or job.state == DEAD then
   return {2, 0}
-elseif job.state == LEASED then
+end
+
+redis.call('ZREM', cell .. ':timers', 'r' .. ref, 'x' .. ref)
+if job.state == LEASED then
   redis.call('HSET', job_key(ref), 'cancel', '1')
   if not job.cancel then
     redis.call('PUBLISH', cell .. ':replica:' .. job.replica, 'cancel ' .. ref .. ' ' .. job.lease)
@@ -37,7 +40,6 @@ elseif job.state == LEASED then
   return {1, math.max(0, ends_us - now_us)}
 end
 
-redis.call('ZREM', cell .. ':timers', 'r' .. ref, 'x' .. ref)
 if job.state == READY then
   unready(tenant, queue, tail, job.level, job.lane or '')
 end

@@ -7,7 +7,8 @@
 -- ARGV[4]... at most 500 times: ref, lease_id, progress (serialised Progress, "" when nothing is new)
 --
 -- returns  one number an item: 0 renewed, 1 lost, 2 renewed and somebody asked to cancel it
--- effect   an expired lease that nobody has reaped yet is renewed like any other
+-- effect   an expired lease that nobody has reaped yet is renewed like any other. The first write is ZREM, which a
+--          server out of memory allows
 -- cost     O(log n) an item
 --@include prelude
 --@include wake
@@ -18,6 +19,7 @@ local until_us = int(now_us + lease_us)
 local BEAT_FIELDS = {'state', 'lease', 'cancel', 'watch', 'beat', 'replica'}
 local results, renewed = {}, {}
 
+redis.call('ZREM', cell .. ':leases', '')
 for at = 4, #ARGV, 3 do
   local ref, lease_id, progress = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local job = read_job(ref, BEAT_FIELDS)

@@ -6,7 +6,8 @@
 -- ARGV[3]... refs, at most 500
 --
 -- returns  one list of field, value, ... a ref; empty for a job that does not exist
--- effect   the watcher is added to the field `watch` of jobs that have not ended; the last 8 watchers are kept
+-- effect   the watcher is added to the field `watch` of jobs that have not ended; the last 8 watchers are kept. The first
+--          write is ZREM, which a server out of memory allows
 -- cost     O(fields) a job
 --@include prelude
 
@@ -14,7 +15,7 @@ local watcher = ARGV[2]
 local TERMINAL = {[SUCCEEDED] = true, [DEAD] = true, [CANCELLED] = true}
 local jobs = {}
 
-local function watch(key, job)
+local function watch(key)
   local state, watchers = unpack(redis.call('HMGET', key, 'state', 'watch'))
   if not state or TERMINAL[state] then
     return
@@ -33,6 +34,9 @@ local function watch(key, job)
   redis.call('HSET', key, 'watch', table.concat(kept, ' '))
 end
 
+if watcher ~= '' then
+  redis.call('ZREM', cell .. ':leases', '')
+end
 for at = 3, #ARGV do
   local key = job_key(ARGV[at])
   if watcher ~= '' then
