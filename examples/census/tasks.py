@@ -7,6 +7,7 @@ import asyncio
 import io
 import random
 import tokenize
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,14 +71,14 @@ def measure(path: Path, area: str) -> Row:
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
         deepest, lines = max(deepest, depth), token.end[0]
-    nodes = list(ast.walk(ast.parse(source, filename=path.name)))
+    kinds = Counter(map(type, ast.walk(ast.parse(source, filename=path.name))))
     return Row(
         area=area,
         files=1,
         lines=lines,
-        functions=sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes),
-        classes=sum(isinstance(node, ast.ClassDef) for node in nodes),
-        imports=sum(isinstance(node, ast.Import | ast.ImportFrom) for node in nodes),
+        functions=kinds[ast.FunctionDef] + kinds[ast.AsyncFunctionDef],
+        classes=kinds[ast.ClassDef],
+        imports=kinds[ast.Import] + kinds[ast.ImportFrom],
         nesting=deepest,
     )
 

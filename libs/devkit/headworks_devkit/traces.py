@@ -135,8 +135,8 @@ def render(roots: Sequence[Node]) -> Tree:
 
     def add(branch: Tree, node: Node) -> None:
         span = node.span
-        label = Text(f"{span.service} ", style="cyan")
-        label.append(span.name, style="bold red" if span.failed else "bold")
+        label = Text(f"{span.service.removeprefix('headworks-')} ", style="cyan")
+        label.append(short_name(span), style="bold red" if span.failed else "bold")
         label.append(
             f"  +{(span.start_ns - first_ns) / 1e6:.1f} ms, {(span.end_ns - span.start_ns) / 1e6:.1f} ms", "dim"
         )
@@ -147,6 +147,12 @@ def render(roots: Sequence[Node]) -> Tree:
     for root in roots:
         add(shown, root)
     return shown
+
+
+def short_name(span: Span) -> str:
+    """Its name; of a call the service and the method without the package."""
+    package, slash, method = span.name.partition("/")
+    return f"{package.rpartition('.')[2]}/{method}" if slash else span.name
 
 
 def _span(span: trace_pb2.Span, service: str) -> Span:

@@ -23,7 +23,7 @@ WHOLE = (
     span(2, 1, "headworks-scheduler", KIND.SPAN_KIND_SERVER, "SubmitJob"),
     span(3, 2, "headworks-scheduler", KIND.SPAN_KIND_CLIENT, "EVALSHA submit", db_system_name="redis"),
     span(4, 2, "headworks-worker", KIND.SPAN_KIND_CONSUMER, "process count"),
-    span(5, 4, "headworks-limiter", KIND.SPAN_KIND_SERVER, "Consume"),
+    span(5, 4, "headworks-limiter", KIND.SPAN_KIND_SERVER, "headworks.limiter.v1.LimiterService/Consume"),
     span(6, 4, "headworks-scheduler", KIND.SPAN_KIND_PRODUCER, "send", messaging_system="kafka"),
     span(7, 6, "census", KIND.SPAN_KIND_CONSUMER, "process", messaging_system="kafka"),
 )
@@ -59,7 +59,7 @@ def test_the_printed_tree_shows_service_name_and_times() -> None:
     console = Console(width=120)
     with console.capture() as captured:
         console.print(render(grow(WHOLE)))
-    assert "headworks-limiter Consume  +4.0 ms, 1.0 ms" in captured.get()
+    assert "limiter LimiterService/Consume  +4.0 ms, 1.0 ms" in captured.get()
 
 
 def export(trace: int, spans: int) -> ExportTraceServiceRequest:

@@ -54,10 +54,11 @@ async def _demo(example: Example, out: Path) -> int:
 def _show(console: Console, outcome: Outcome) -> None:
     console.print()
     console.print(census_table.table(outcome.rows))
-    console.print(report.dead_letters(outcome.report))
+    console.print()
+    console.print(report.dead_letters(outcome.report), soft_wrap=True, highlight=False)
     complete = outcome.traces.complete()
     if complete:
-        console.print(Text("\none job's trace, from the caller to the subscriber", style="italic"))
+        console.print(Text("one job's trace, from the caller to the subscriber", style="italic"))
         console.print(render(outcome.traces.tree(complete[0])), soft_wrap=True)
     else:
         for trace_id in outcome.traces.ids()[:1]:

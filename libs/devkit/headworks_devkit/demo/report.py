@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headworks_client import JobSnapshot, JobState
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 LISTED_DEAD = 20
-LISTED_AREAS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +123,13 @@ def numbers(report: Report) -> Table:
     return table
 
 
-def dead_letters(report: Report) -> Group:
-    """The files that could not be counted, and why."""
-    table = Table(title="dead letters", title_justify="left", box=None, pad_edge=False)
-    table.add_column("file", no_wrap=True, min_width=30)
-    table.add_column("category", no_wrap=True, min_width=9)
-    table.add_column("reason", no_wrap=True)
-    for letter in report.dead_letters[:LISTED_DEAD]:
-        table.add_row(Text(str(Path(*Path(letter.path).parts[-3:]))), letter.category, Text(letter.reason))
+def dead_letters(report: Report) -> Text:
+    """The files that could not be counted, and why; a line each, never wrapped."""
+    text = Text("dead letters\n", style="italic")
+    listed = [(str(Path(*Path(letter.path).parts[-3:])), letter) for letter in report.dead_letters[:LISTED_DEAD]]
+    width = max((len(path) for path, _ in listed), default=0)
+    for path, letter in listed:
+        text.append(f"{path:<{width}}  ", style="default").append(f"{letter.category:<9}  ", style="red")
+        text.append(f"{letter.reason}\n", style="default")
     more = len(report.dead_letters) - LISTED_DEAD
-    return Group(table, Text(f"... and {more} more" if more > 0 else "", style="dim"))
+    return text.append(f"... and {more} more\n" if more > 0 else "", style="dim")
