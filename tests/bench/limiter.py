@@ -86,7 +86,13 @@ async def serve(kind: str, redis_url: str, rules_file: str) -> None:
         echo_app()
         if kind == "echo"
         else limiter_app(
-            Settings(address="127.0.0.1:0", redis_url=redis_url, rules_file=rules_file, redis_timeout_ms=1000)
+            Settings(
+                address="127.0.0.1:0",
+                redis_url=redis_url,
+                rules_file=rules_file,
+                redis_timeout_ms=1000,
+                shutdown_grace_s=1.0,
+            )
         )
     )
 

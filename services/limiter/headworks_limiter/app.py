@@ -39,10 +39,11 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     """
     loaded = _load_rules(settings)
     meta = await _join_store(settings)
-    async with redis_client(settings.redis_url, timeout_s=settings.redis_timeout_ms / 1000, connections=8) as redis:
+    timeout_s = settings.redis_timeout_ms / 1000
+    async with redis_client(settings.redis_url, timeout_s=None, connections=8) as redis:
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
-        async with Decider(RedisBuckets(redis), local, breaker) as decider:
+        async with Decider(RedisBuckets(redis, timeout_s=timeout_s), local, breaker) as decider:
             servicer = LimiterServicer(RequestReader(loaded, meta), decider)
             async with grpc_server(
                 [bind(add_LimiterServiceServicer_to_server, servicer)],
@@ -50,7 +51,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 grace_s=settings.shutdown_grace_s,
                 max_message_bytes=MAX_MESSAGE_BYTES,
             ) as (port, health):
-                readiness = Readiness(redis, health)
+                readiness = Readiness(redis, health, timeout_s=max(timeout_s, PROBE_S))
                 await readiness.begin()
                 async with running(every(PROBE_S, readiness.probe, name="readiness")):
                     log.info("limiter.serving", port=port, namespaces=len(loaded.namespaces), cells=meta.cells)

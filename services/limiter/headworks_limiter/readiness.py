@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from headworks_core.serving import Health
 from redis.asyncio import Redis
@@ -16,8 +18,10 @@ SUCCESSES = 2
 class Readiness:
     """Ready until FAILURES probes in a row fail, then not until SUCCESSES in a row succeed. Alive all the time."""
 
-    def __init__(self, redis: Redis, health: Health) -> None:
+    def __init__(self, redis: Redis, health: Health, *, timeout_s: float) -> None:
+        """`timeout_s` bounds a probe."""
         self._redis = redis
+        self._timeout_s = timeout_s
         self._health = health
         self._ready = True
         self._against = 0
@@ -39,7 +43,8 @@ class Readiness:
 
     async def _answers(self) -> bool:
         try:
-            await self._redis.ping()
-        except RedisError:
+            async with asyncio.timeout(self._timeout_s):
+                await self._redis.ping()
+        except (RedisError, TimeoutError):
             return False
         return True

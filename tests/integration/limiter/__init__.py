@@ -1,0 +1,1 @@
+"""The limiter over a real socket and a real server."""

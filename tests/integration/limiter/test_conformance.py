@@ -17,6 +17,8 @@ from headworks_limiter.domain.rule import Bucket, Rule
 from headworks_limiter.store.redis import RedisBuckets
 from redis.asyncio import Redis
 
+from tests.integration.limiter.serving import text
+
 SECOND_US = 1_000_000
 START_US = 1_772_323_199_000_000  # one second before the end of a February
 END_US = 2**52  # in 2112; the scripts count exactly until 2255
@@ -107,7 +109,7 @@ async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
     redis: Redis, draw: Callable[[random.Random], Params], seed: int
 ) -> None:
     walk = Walk(random.Random(seed), draw)
-    store = RedisBuckets(redis, now_us=lambda: walk.now_us)
+    store = RedisBuckets(redis, timeout_s=10, now_us=lambda: walk.now_us)
     for number in range(1_000):
         ask = walk.step()
         keys = [bucket.key for bucket in ask.buckets]
@@ -116,5 +118,5 @@ async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
         verdict = (await store.decide([ask]))[0]
         assert (verdict.answer, list(verdict.outcomes)) == (answer, list(outcomes)), f"step {number}: {ask} {known}"
         walk.states.update(zip(keys, after, strict=True))
-        stored = [value and value.decode() for value in await redis.mget(keys)]
+        stored = [value if value is None else text(value) for value in await redis.mget(keys)]
         assert stored == after, f"step {number}: {ask} {known}"

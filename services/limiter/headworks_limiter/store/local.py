@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode, decide
-from headworks_limiter.domain.rule import OnStoreFailure
+from headworks_limiter.domain.rule import Bucket, OnStoreFailure
 
 
 def wall_clock_us() -> int:
@@ -34,16 +35,20 @@ class LocalBuckets:
 
     def decide(self, ask: Ask) -> Verdict:
         """Decide by the request's `local` rules alone. More permits than a share can hold are a STORE_FAILURE."""
-        buckets = [bucket for bucket in ask.buckets if bucket.rule.on_store_failure is OnStoreFailure.LOCAL]
-        shares = [bucket.rule.params.share(self._replicas) for bucket in buckets]
-        if any(ask.permits > share.capacity for share in shares):
+        buckets = [
+            self._share(bucket) for bucket in ask.buckets if bucket.rule.on_store_failure is OnStoreFailure.LOCAL
+        ]
+        if any(ask.permits > bucket.rule.params.capacity for bucket in buckets):
             return Verdict(Answer.STORE_FAILURE, degraded=True)
-        states = [(self._states.get(bucket.key), share) for bucket, share in zip(buckets, shares, strict=True)]
+        states = [(self._states.get(bucket.key), bucket.rule.params) for bucket in buckets]
         answer, outcomes, after = decide(states, ask.permits, ask.mode, self._now_us())
         taken = answer is Answer.ALLOWED and ask.mode is Mode.TAKE
         if taken:
             self._keep({bucket.key: state for bucket, state in zip(buckets, after, strict=True) if state})
         return Verdict(answer, ask.permits if taken else 0, buckets, outcomes, degraded=True)
+
+    def _share(self, bucket: Bucket) -> Bucket:
+        return Bucket(bucket.key, replace(bucket.rule, params=bucket.rule.params.share(self._replicas)))
 
     def _keep(self, states: dict[str, str]) -> None:
         for key, state in states.items():

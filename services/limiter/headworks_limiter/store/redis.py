@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 
 from headworks_core import scripts
+from headworks_core.errors import Unavailable
 from redis.asyncio import Redis
 
 from headworks_limiter.domain.algorithms import Params
@@ -24,9 +26,13 @@ JSON = json.JSONEncoder(separators=(",", ":"))
 class RedisBuckets:
     """Decides by `store/scripts/decide.lua`."""
 
-    def __init__(self, redis: Redis, *, now_us: Callable[[], int] | None = None) -> None:
-        """`now_us` is for tests; without it the server's clock decides."""
+    def __init__(self, redis: Redis, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
+        """`timeout_s` bounds a decision with all that it takes, so the client needs no timeout of its own.
+
+        `now_us` is for tests; without it the server's clock decides.
+        """
         self._redis = redis
+        self._timeout_s = timeout_s
         self._now_us = now_us
         self._decide = scripts.load("headworks_limiter.store", "decide")
 
@@ -34,7 +40,11 @@ class RedisBuckets:
         """Decide in this order, in one atomic step; all of one cell. Raises Unavailable: the outcome is unknown."""
         keys, batch = encode(asks)
         now_us = "" if self._now_us is None else self._now_us()
-        reply = await self._decide(self._redis, keys, (now_us, batch), traceparent=traceparent)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply = await self._decide(self._redis, keys, (now_us, batch), traceparent=traceparent)
+        except TimeoutError as error:
+            raise Unavailable("the store did not answer in time") from error
         return _verdicts(asks, reply)
 
 
