@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from headworks_scheduler.domain.retry import RetryPolicy
 
@@ -75,8 +76,7 @@ class Submitted(IntEnum):
     OUTBOX_FULL = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job that was just leased."""
 
     name: str
@@ -87,8 +87,7 @@ class Claimed:
     timeout_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A lease that a worker says it holds; `progress` is a serialised Progress, empty when nothing is new."""
 
     ref: str
@@ -104,8 +103,7 @@ class Beat(IntEnum):
     CANCEL_REQUESTED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """A handler returned."""
 
     ref: str
@@ -115,8 +113,7 @@ class Completion:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(NamedTuple):
     """A handler failed. `failure` is a serialised Failure, `event_failure` the same without its trace."""
 
     ref: str
@@ -131,8 +128,7 @@ class FailedAttempt:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """A worker gives a job back, uncounted."""
 
     ref: str
