@@ -117,6 +117,9 @@ class MicroBatcher(Generic[I, O]):
             raise
         except Exception as error:
             outcomes = [error] * len(batch)
+        task = asyncio.current_task()
+        if task is not None:
+            self._flights.discard(task)  # before anybody is answered, who may call again at once
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():
                 continue
