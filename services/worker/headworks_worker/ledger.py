@@ -24,7 +24,6 @@ Key = tuple[str, int]
 """A lease: the job's name and the fencing token."""
 
 BATCH_MAX = 500
-HELD_MAX = 10_000  # leases that Attach may list
 BATCH_BYTES = 1 << 20  # a message ends with the result that reaches this
 SOON_S = 0.1  # until a new lease is confirmed and new progress is sent, if its result is not quicker
 BEAT_SHARE = 0.5  # of the interval that the scheduler asked for; the rest is for delays on the way
@@ -80,7 +79,8 @@ class Ledger:
         self._unacked.clear()
         for held in self._held.values():
             held.is_news = held.progress is not None  # the last message of a session may never have arrived
-        ours = sorted(self._held.items(), key=lambda item: item[1].finished)[:HELD_MAX]
+        # What runs first, and never more than the slots; results of leases that are not listed follow at once as well.
+        ours = sorted(self._held.items(), key=lambda item: item[1].finished)[: self._slots]
         return [_listed(key, held) for key, held in ours]
 
     def attached(self, message: pb.Attached, now: float) -> list[Key]:

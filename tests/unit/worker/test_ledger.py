@@ -8,7 +8,8 @@ import pytest
 from headworks.scheduler.v1 import job_pb2
 from headworks.worker.v1 import session_pb2 as pb
 from headworks_client.durations import to_duration
-from headworks_worker.ledger import BATCH_BYTES, BATCH_MAX, BEAT_SHARE, HELD_MAX, SOON_S, Ended, Ledger
+from headworks_worker.ledger import BATCH_BYTES, BATCH_MAX, BEAT_SHARE, SOON_S, Ended, Ledger
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -288,17 +289,16 @@ def test_a_lease_is_at_risk_when_nothing_can_have_renewed_it() -> None:
     assert ledger.at_risk(("a", 1), 20.0)
 
 
-def test_attach_lists_running_jobs_first_and_no_more_than_it_may() -> None:
-    ledger = ready(slots=10_000)
-    names = [str(n) for n in range(HELD_MAX)]
-    ledger.assigned(jobs(*names), 0.0)
-    ledger.ended([success(name) for name in names])
+def test_attach_lists_running_jobs_first_and_no_more_than_there_are_slots() -> None:
+    ledger = ready(slots=2)
+    ledger.assigned(jobs("a", "b"), 0.0)
+    ledger.ended([success("a"), success("b")])
+    sent(ledger)
     ledger.assigned(jobs("runs"), 0.0)
 
-    held = ledger.attach()
-
-    assert len(held) == HELD_MAX
-    assert held[0].job == "runs"
+    assert [lease.job for lease in ledger.attach()] == ["runs", "a"]
+    ledger.attached(attached(), 0.0)
+    assert [result.job for result in sent(ledger).results] == ["a", "b"]
 
 
 class CreditMachine(RuleBasedStateMachine):
@@ -328,13 +328,19 @@ class CreditMachine(RuleBasedStateMachine):
 
     @rule()
     def send(self) -> None:
-        while (request := self.ledger.next(0.0)) is not None:
-            if request.WhichOneof("message") == "credit":
-                self.credit += request.credit.slots
-            else:
-                self.in_flight.append(request.results)
-                self.out -= {(result.job, result.lease_id) for result in request.results.results}
-                self.credit += request.results.credit
+        self.sent_one()
+
+    def sent_one(self) -> bool:
+        request = self.ledger.next(0.0)
+        if request is None:
+            return False
+        if request.WhichOneof("message") == "credit":
+            self.credit += request.credit.slots
+        else:
+            self.in_flight.append(request.results)
+            self.out -= {(result.job, result.lease_id) for result in request.results.results}
+            self.credit += request.results.credit
+        return True
 
     @precondition(lambda self: self.credit)
     @rule(data=st.data())
@@ -353,7 +359,8 @@ class CreditMachine(RuleBasedStateMachine):
         name, lease_id = data.draw(st.sampled_from(sorted(self.running)))
         self.running.discard((name, lease_id))
         self.zombies += not frees
-        self.ledger.ended([success(name, lease_id)._replace(frees=frees)])
+        size = BATCH_BYTES * data.draw(st.booleans())  # such a result fills a batch
+        self.ledger.ended([success(name, lease_id, size)._replace(frees=frees)])
 
     @precondition(lambda self: self.zombies)
     @rule()
@@ -385,11 +392,13 @@ class CreditMachine(RuleBasedStateMachine):
         self.ledger.ended([success(*key) for key in self.running])
         for _ in range(self.zombies):
             self.ledger.freed()
-        self.send()
+        while self.sent_one():
+            pass
         assert self.credit == self.slots
 
 
 TestCredit = CreditMachine.TestCase
+TestCredit.settings = settings(max_examples=30, deadline=None)
 
 
 @pytest.mark.parametrize("now", [0.0, SOON_S * 0.9])
