@@ -24,8 +24,7 @@ class LogView:
     def write(self, name: str, line: str) -> None:
         """Print one line of the process `name`; lines that are not JSON objects are printed as they are."""
         style = self._styles.setdefault(name, PREFIX_STYLES[len(self._styles) % len(PREFIX_STYLES)])
-        text = Text(f"{name:<{self._width}} ", style=style)
-        text.append("| ", style="dim")
+        text = Text.assemble((f"{name:<{self._width}} ", style), ("| ", "dim"))
         text.append_text(readable(line))
         self._console.print(text, soft_wrap=True, highlight=False)
 
@@ -36,8 +35,7 @@ def readable(line: str) -> Text:
     if record is None:
         return Text(line)
     level = str(record.get("level", "info"))
-    text = Text(f"{_clock(record)} ", style="dim")
-    text.append(f"{record.get('event', '')}", style=LEVEL_STYLES.get(level, "bold"))
+    text = Text.assemble((f"{_clock(record)} ", "dim"), (str(record.get("event", "")), LEVEL_STYLES.get(level, "bold")))
     for key, value in record.items():
         if key not in _SHOWN_APART:
             text.append(f" {key}=", style="dim")

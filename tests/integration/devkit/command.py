@@ -94,7 +94,8 @@ async def running(*arguments: str, **env: str) -> AsyncIterator[Running]:
     """Run the command while the block does."""
     lines: list[str] = []
     mark = str(uuid.uuid4())
-    settings = {MARK: mark, "COLUMNS": "200", "NO_COLOR": "1", **env}
+    embedded = {"HEADWORKS_REDIS_URL": "", "HEADWORKS_KAFKA_BOOTSTRAP": ""}  # whatever this shell names
+    settings = {MARK: mark, "COLUMNS": "200", "NO_COLOR": "1", **embedded, **env}
     command = [HEADWORKS, *arguments]
     async with child("headworks", command, env=settings, cwd=ROOT, on_line=lines.append, grace_s=20) as process:
         yield Running(process, lines, mark)

@@ -74,7 +74,7 @@ def content_record(content: Content | None) -> Any:
 
 def job_text(job: JobSnapshot) -> Text:
     """One job for people: only what there is to say, a fact a line, never wrapped so that names can be copied."""
-    state = Text(job.state, style=STATE_STYLES.get(job.state, "bold"))
+    state = Text.assemble((str(job.state), STATE_STYLES.get(job.state, "bold")))
     if job.cancel_requested:
         state.append(" (cancel requested)")
     facts = [("job", Text(job.name)), ("state", state)]
@@ -85,7 +85,7 @@ def job_text(job: JobSnapshot) -> Text:
 def facts_text(facts: Sequence[tuple[str, Text]]) -> Text:
     """Labels and values in two columns."""
     width = max(len(label) for label, _ in facts) + 2
-    return Text("\n").join(Text(f"{label:<{width}}", style="dim").append_text(value) for label, value in facts)
+    return Text("\n").join(Text.assemble((f"{label:<{width}}", "dim"), value) for label, value in facts)
 
 
 def _facts(job: JobSnapshot) -> list[tuple[str, object]]:
