@@ -135,11 +135,10 @@ def render(roots: Sequence[Node]) -> Tree:
 
     def add(branch: Tree, node: Node) -> None:
         span = node.span
-        label = Text(f"{span.service.removeprefix('headworks-')} ", style="cyan")
-        label.append(short_name(span), style="bold red" if span.failed else "bold")
-        label.append(
-            f"  +{(span.start_ns - first_ns) / 1e6:.1f} ms, {(span.end_ns - span.start_ns) / 1e6:.1f} ms", "dim"
-        )
+        service, style = span.service.removeprefix("headworks-"), "bold red" if span.failed else "bold"
+        begun_ms, took_ms = (span.start_ns - first_ns) / 1e6, (span.end_ns - span.start_ns) / 1e6
+        times = f"  +{begun_ms:.1f} ms, {took_ms:.1f} ms"
+        label = Text.assemble((f"{service} ", "cyan"), (short_name(span), style), (times, "dim"))
         grown = branch.add(label)
         for child in node.children:
             add(grown, child)

@@ -41,7 +41,7 @@ def demo(
 
 
 async def _demo(example: Example, out: Path) -> int:
-    console = Console()
+    console = Console(highlight=False)
     outcome = await Demo(example, console, out.parent / LOGS).run()
     outcome.report.write(out)
     _show(console, outcome)
@@ -55,7 +55,7 @@ def _show(console: Console, outcome: Outcome) -> None:
     console.print()
     console.print(census_table.table(outcome.rows))
     console.print()
-    console.print(report.dead_letters(outcome.report), soft_wrap=True, highlight=False)
+    console.print(report.dead_letters(outcome.report), soft_wrap=True)
     complete = outcome.traces.complete()
     if complete:
         console.print(Text("one job's trace, from the caller to the subscriber", style="italic"))

@@ -55,14 +55,14 @@ def up(
 
 
 async def _up(plan: Plan, *, any_ports: bool) -> int:
-    console = Console()
+    console = Console(highlight=False)
     try:
         addresses = free_addresses() if any_ports else usual_addresses()
     except PortTaken as error:
         return exits.fail(str(error), exits.UNAVAILABLE)
     async with running_suite(plan, addresses, _listener(console)) as suite:
         banner = _banner(suite, addresses, usual=not any_ports, sample=plan.tasks == SAMPLE_TASKS)
-        console.print(banner, soft_wrap=True, highlight=False)
+        console.print(banner, soft_wrap=True)
         await interrupts.until_interrupted(asyncio.Event().wait())
     console.print("everything has stopped", style="dim")
     return exits.OK
@@ -96,9 +96,6 @@ def _banner(suite: Suite, addresses: Addresses, *, usual: bool, sample: bool) ->
         f"headworks {ways}limits check {namespace}",
         f"headworks --kafka {suite.kafka.bootstrap} events tail",
     )
-    text = Text("\nheadworks is up; Ctrl-C stops it\n\n", style="bold green")
-    text.append_text(facts_text([(name, Text(value, style="bold default")) for name, value in facts]))
-    text.append("\n\n")
-    for call in calls:
-        text.append(f"  {call}\n", style="default")
-    return text
+    shown = facts_text([(name, Text(value, style="bold")) for name, value in facts])
+    lines = "".join(f"  {call}\n" for call in calls)
+    return Text.assemble(("\nheadworks is up; Ctrl-C stops it\n\n", "bold green"), shown, "\n\n", lines)

@@ -125,11 +125,10 @@ def numbers(report: Report) -> Table:
 
 def dead_letters(report: Report) -> Text:
     """The files that could not be counted, and why; a line each, never wrapped."""
-    text = Text("dead letters\n", style="italic")
+    text = Text.assemble(("dead letters\n", "italic"))
     listed = [(str(Path(*Path(letter.path).parts[-3:])), letter) for letter in report.dead_letters[:LISTED_DEAD]]
     width = max((len(path) for path, _ in listed), default=0)
     for path, letter in listed:
-        text.append(f"{path:<{width}}  ", style="default").append(f"{letter.category:<9}  ", style="red")
-        text.append(f"{letter.reason}\n", style="default")
+        text.append(f"{path:<{width}}  ").append(f"{letter.category:<9}  ", style="red").append(f"{letter.reason}\n")
     more = len(report.dead_letters) - LISTED_DEAD
     return text.append(f"... and {more} more\n" if more > 0 else "", style="dim")
