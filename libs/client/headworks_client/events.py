@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,8 +26,8 @@ from headworks_core.errors import Unavailable
 log = logging.getLogger(__name__)
 
 START_S = 15.0
-COMMIT_S = 5.0
-STOP_S = 5.0
+COMMIT_S = 3.0
+STOP_S = 1.0
 FETCH_S = 1.0
 FETCH_RECORDS = 500
 METADATA_MAX_AGE_MS = 5_000  # how soon a topic that did not exist yet is noticed
@@ -119,6 +119,7 @@ class EventReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._from_beginning else "latest",
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            retry_backoff_ms=int(RETRY_S * 1000),
             **self._connection,
         )
         self._consumer.subscribe([self._topic], listener=_Rebalances(self))
@@ -142,11 +143,14 @@ class EventReader:
             await self._stop()
 
     async def _stop(self) -> None:
-        try:
-            async with asyncio.timeout(STOP_S):
-                await self._consumer.stop()
-        except (KafkaError, TimeoutError) as error:
-            log.warning("leaving group %s failed: %r", self._group, error)
+        """aiokafka's `stop` waits for the broker, or ends in the CancelledError of a task of its own."""
+        consumer = self._consumer
+        if await _ended(consumer.stop(), STOP_S):
+            return
+        log.warning("the group %s was left without the broker's knowledge", self._group)
+        for part in (consumer._coordinator, consumer._fetcher, consumer._client):
+            if part is not None:
+                await _ended(part.close(), STOP_S)
 
     async def ready(self, timeout_s: float = 30.0) -> None:
         """Return when this reader misses no event that is sent from now on. Raises TimeoutError."""
@@ -284,6 +288,16 @@ class EventReader:
 
     def _assigned(self) -> None:
         self._joined.set()
+
+
+async def _ended(work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
+    """Whether `work` ended in time and well; if not in time, it is cancelled."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=timeout_s)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=timeout_s)
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types

@@ -44,7 +44,7 @@ class Session(Protocol):
         """Load an event; `alone`: a refusal must be about it and no other. Raises Unsendable or SinkUnavailable."""
 
     async def send(self) -> Flight:
-        """Send what was loaded. Raises SinkUnavailable."""
+        """Send what was loaded. Raises Refused, also for what was sent before, or SinkUnavailable."""
 
 
 class Sink(Protocol):
@@ -66,7 +66,7 @@ class RelayOptions:
     """Pause between reads while events come slower than a window each, so that batches fill."""
     flights: int = 4
     """Windows that are sent and not yet acknowledged."""
-    drain_s: float = 2.0
+    drain_s: float = 1.0
     """How long a stopping relay waits for those."""
     backoff_s: float = 0.2
     """Pause after a failure; doubles with each until `backoff_max_s`."""
@@ -198,8 +198,13 @@ class CellRelay:
                 raise asyncio.CancelledError from group
             raise _cause(group) from group
         finally:
-            with suppress(Unavailable):  # then the lease runs out
+            await self._release(lease)
+
+    async def _release(self, lease: RelayLease) -> None:
+        for _ in range(2):  # a lost connection is noticed by the first; after both the lease runs out by itself
+            with suppress(Unavailable):
                 await self._outbox.release(lease)
+                return
 
     async def _relay(self, lease: RelayLease, session: Session) -> None:
         log.info("relay.began", cell=self._cell, fence=lease.fence, cursor=lease.cursor.decode())

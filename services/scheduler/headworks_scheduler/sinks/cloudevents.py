@@ -48,7 +48,7 @@ class Encoder:
         """The record of an entry. Raises Malformed."""
         try:
             return self._encode(entry)
-        except (ValueError, OverflowError, DecodeError) as error:  # numbers, names or a failure that are none
+        except (ValueError, OverflowError, OSError, DecodeError) as error:  # no number, name, time or failure
             raise Malformed(f"malformed entry: {error}") from error
 
     def _encode(self, entry: OutboxEntry) -> Record:
@@ -92,6 +92,6 @@ class Encoder:
         return header
 
     def _begin(self, second: int) -> None:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         self._time.seconds = second
-        self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        self._second = second
+        self._second, self._second_text = second, text

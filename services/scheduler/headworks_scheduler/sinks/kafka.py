@@ -109,13 +109,21 @@ class Flight:
             return
         _, waiting = await asyncio.wait(futures, timeout=self._stall_s)
         if waiting:
-            raise SinkUnavailable(f"no acknowledgement for {self._stall_s:g} s")
-        failed = [(batch, error) for batch, future in self._sent if (error := future.exception())]
-        for batch, error in failed:
-            if isinstance(error, CONTENT_ERRORS):
-                raise Refused(batch.ids, f"refused by the broker: {error!r}")
-        if failed:
-            raise SinkUnavailable(f"{failed[0][0].place}: {failed[0][1]!r}") from failed[0][1]
+            raise _stalled(self._stall_s)
+        errors = [_failure(batch, error) for batch, future in self._sent if (error := future.exception())]
+        for error in sorted(errors, key=lambda error: not isinstance(error, Refused)):  # the rest may follow from it
+            raise error
+
+
+def _stalled(stall_s: float) -> SinkUnavailable:
+    return SinkUnavailable(f"no acknowledgement for {stall_s:g} s")
+
+
+def _failure(batch: _Batch, error: BaseException) -> Refused | SinkUnavailable:
+    """What the failure of a batch means."""
+    if isinstance(error, CONTENT_ERRORS):
+        return Refused(batch.ids, f"refused by the broker: {error!r}")
+    return SinkUnavailable(f"{batch.place.topic}[{batch.place.partition}]: {error!r}")
 
 
 def _look_at(future: asyncio.Future[object]) -> None:
@@ -133,7 +141,7 @@ class KafkaSession:
         self._encoder = Encoder(cell)
         self._per_tenant = "{tenant}" in options.topic
         self._places: dict[str, tuple[TopicPartition, ...]] = {}
-        self._under_way: dict[TopicPartition, asyncio.Future[object]] = {}
+        self._under_way: dict[TopicPartition, tuple[_Batch, asyncio.Future[object]]] = {}
         self._open: dict[TopicPartition, _Batch] = {}
         self._loaded: list[_Batch] = []
         self._spans: list[Span] = []
@@ -163,7 +171,7 @@ class KafkaSession:
     async def send(self) -> Flight:
         """Hand over what was added since the last time. Waits while a batch of the same partition is under way.
 
-        Raises SinkUnavailable.
+        Raises Refused, which may concern that one, or SinkUnavailable.
         """
         batches, self._loaded, self._open = self._loaded, [], {}
         spans, self._spans = self._spans, []
@@ -177,19 +185,22 @@ class KafkaSession:
                         batch.builder, batch.place.topic, partition=batch.place.partition
                     )
             except (KafkaError, TimeoutError, AssertionError) as error:  # asserts that the partition still exists
-                raise SinkUnavailable(f"{batch.place}: {error!r}") from error
-            self._under_way[batch.place] = future
+                raise _failure(batch, error) from error
+            self._under_way[batch.place] = batch, future
             flight.took_off(batch, future)
         return flight
 
     async def _wait_for_earlier(self, place: TopicPartition) -> None:
-        earlier = self._under_way.get(place)
-        if earlier is None:
+        if place not in self._under_way:
             return
-        if not earlier.done():
-            await asyncio.wait((earlier,), timeout=self._options.stall_s)
-        if not earlier.done() or earlier.exception() is not None:
-            raise SinkUnavailable(f"{place}: an earlier batch has not arrived")
+        batch, future = self._under_way[place]
+        if not future.done():
+            await asyncio.wait((future,), timeout=self._options.stall_s)
+        if not future.done():
+            raise _stalled(self._options.stall_s)
+        error = future.exception()
+        if error is not None:
+            raise _failure(batch, error)
 
     def _append(self, place: TopicPartition, record: Record) -> _Batch:
         batch = self._open.get(place)

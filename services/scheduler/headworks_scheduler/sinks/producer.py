@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.errors import KafkaError
 
 from headworks_scheduler.sinks import SinkUnavailable
 
@@ -52,7 +52,8 @@ async def _drop(producer: AIOKafkaProducer) -> None:
         if sender is not None and not sender.done():
             sender.cancel()
             await asyncio.wait({sender}, timeout=DROP_S / 2)
-    producer._message_accumulator.fail_all(ProducerClosed())  # or stop() waits for them to arrive
+    producer._message_accumulator._batches.clear()  # or stop() waits for them to arrive
+    producer._message_accumulator._pending_batches.clear()
     with suppress(KafkaError, TimeoutError):
         async with asyncio.timeout(DROP_S):
             await producer.stop()
