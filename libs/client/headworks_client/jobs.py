@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from headworks_client.snapshots import FailureCategory, JobSnapshot, JobState
@@ -44,7 +44,7 @@ class JobCalls(Protocol):
         """Wait for its end."""
         ...
 
-    def watch(self, names: list[str]) -> AsyncIterator[JobSnapshot]:
+    def watch(self, names: list[str]) -> AsyncGenerator[JobSnapshot, None]:
         """Follow it."""
         ...
 
@@ -71,7 +71,7 @@ class Job:
         """Ask to cancel it: at once if no worker has it. FailedPrecondition if it has succeeded or is dead."""
         return await self._client.cancel(self.name)
 
-    def watch(self) -> AsyncIterator[JobSnapshot]:
+    def watch(self) -> AsyncGenerator[JobSnapshot, None]:
         """Its present state at once, then every change, until it has ended."""
         return self._client.watch([self.name])
 

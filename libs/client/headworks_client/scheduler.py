@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from types import TracebackType
@@ -135,7 +135,7 @@ class SchedulerClient:
             raise FailedPrecondition("the client is not open")
         return JobSnapshot.from_proto(await self._watcher.outcome(name))
 
-    async def watch(self, names: Sequence[str], *, terminal_only: bool = False) -> AsyncIterator[JobSnapshot]:
+    async def watch(self, names: Sequence[str], *, terminal_only: bool = False) -> AsyncGenerator[JobSnapshot, None]:
         """Each job's present state, then its changes (those in between may be merged), until all have ended.
 
         Any number of names, each once. Goes on over lost connections. NotFound for the first that does not exist.
