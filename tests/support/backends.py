@@ -52,7 +52,8 @@ def plan(kind: str, fixtures: set[str]) -> Plan:
 def _choose_redis(kind: str) -> tuple[AbstractAsyncContextManager[RedisBackend], str]:
     url = os.environ.get("HEADWORKS_TEST_REDIS_URL")
     if url:
-        return _given(RedisBackend(url, url)), f"redis: {url} (HEADWORKS_TEST_REDIS_URL)"
+        backend = RedisBackend(url, "the server of HEADWORKS_TEST_REDIS_URL")
+        return _given(backend), f"redis: {backend.address} (HEADWORKS_TEST_REDIS_URL)"
     if kind == "containers":
         return containers.container_redis(), f"redis: container {containers.VALKEY_IMAGE} (--backends=containers)"
     try:

@@ -98,6 +98,10 @@ class Traces:
         """What keeps the trace from being complete; empty when it is."""
         return missing(self.spans(trace_id))
 
+    def begun(self) -> list[str]:
+        """The traces whose first span is here; of others only a part came, e.g. of an earlier run."""
+        return [trace_id for trace_id, spans in self._traces.items() if any(not s.parent_id for s in spans.values())]
+
     def complete(self) -> list[str]:
         """The traces that span the whole line."""
         return [trace_id for trace_id in self._traces if not self.missing(trace_id)]

@@ -71,6 +71,15 @@ def export(trace: int, spans: int) -> ExportTraceServiceRequest:
     return request
 
 
+def test_a_trace_of_which_only_a_part_came_was_not_begun_here() -> None:
+    traces = Traces()
+    part = export(1, 1)
+    part.resource_spans[0].scope_spans[0].spans[0].parent_span_id = b"\1" * 8
+    traces.add(part)
+    traces.add(export(2, 1))
+    assert [trace_id[-1] for trace_id in traces.begun()] == ["2"]
+
+
 def test_the_oldest_trace_goes_when_there_are_too_many() -> None:
     traces = Traces(max_traces=2, max_spans=10)
     for trace in (1, 2, 3):

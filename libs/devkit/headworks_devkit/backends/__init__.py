@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,12 @@ class RedisBackend:
     """What it is, for people."""
     pid: int | None = None
     """Its process, when it is ours."""
+
+    @property
+    def address(self) -> str:
+        """The url without credentials, for people."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ async def chosen_redis() -> AsyncIterator[RedisBackend]:
     """HEADWORKS_REDIS_URL, else a Valkey of our own."""
     url = os.environ.get(REDIS_VARIABLE)
     if url:
-        yield RedisBackend(url, f"{REDIS_VARIABLE}")
+        yield RedisBackend(url, f"the server of {REDIS_VARIABLE}")
     else:
         async with valkey() as server:
             yield server
@@ -30,7 +30,7 @@ async def chosen_kafka() -> AsyncIterator[KafkaBackend]:
     """HEADWORKS_KAFKA_BOOTSTRAP, else the embedded development broker, which lives in this process."""
     bootstrap = os.environ.get(KAFKA_VARIABLE)
     if bootstrap:
-        yield KafkaBackend(bootstrap, "apache", f"{KAFKA_VARIABLE}")
+        yield KafkaBackend(bootstrap, "apache", f"the brokers of {KAFKA_VARIABLE}")
     else:
         async with embedded_kafka() as broker:
             yield broker

@@ -61,7 +61,7 @@ def _show(console: Console, outcome: Outcome) -> None:
         console.print(Text("one job's trace, from the caller to the subscriber", style="italic"))
         console.print(render(outcome.traces.tree(complete[0])), soft_wrap=True)
     else:
-        for trace_id in outcome.traces.ids()[:1]:
+        for trace_id in outcome.traces.begun()[:1]:
             console.print(f"no trace is complete; in {trace_id} these are missing: {outcome.traces.missing(trace_id)}")
     console.print()
     console.print(report.numbers(outcome.report))

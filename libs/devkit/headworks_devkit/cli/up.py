@@ -87,7 +87,7 @@ def _banner(suite: Suite, addresses: Addresses, *, usual: bool, sample: bool) ->
         ("limiter", addresses.limiter),
         ("scheduler", addresses.scheduler),
         ("for workers", addresses.worker),
-        ("redis", f"{suite.redis.url}  {suite.redis.name}"),
+        ("redis", f"{suite.redis.address}  {suite.redis.name}"),
         ("kafka", f"{suite.kafka.bootstrap}  {suite.kafka.name}"),
     )
     job, namespace = ("hello name=you", "hello user=you") if sample else ("TASK key=value", "NAMESPACE key=value")

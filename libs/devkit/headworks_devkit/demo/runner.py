@@ -119,7 +119,7 @@ class Demo:
     async def _settled_traces(self) -> None:
         with suppress(TimeoutError):  # the report says how many are complete
             await wait_until(
-                lambda: len(self._traces.complete()) == len(self._traces.ids()), SETTLE_S, what="spans", period_s=0.1
+                lambda: len(self._traces.complete()) == len(self._traces.begun()), SETTLE_S, what="spans", period_s=0.1
             )
 
     def _report(
@@ -144,14 +144,14 @@ class Demo:
             events_duplicate=events.duplicate,
             events_missing=events.missing,
             traces_complete=len(self._traces.complete()),
-            traces_sampled=len(self._traces.ids()),
+            traces_sampled=len(self._traces.begun()),
             permits_allowed=permits.allowed,
             permits_denied=permits.denied,
             pickup_p50_ms=round(percentile(waits, 0.50), 3),
             pickup_p99_ms=round(percentile(waits, 0.99), 3),
             jobs_per_s=round(len(jobs) / duration_s, 1),
             duration_s=round(duration_s, 3),
-            redis=f"{suite.redis.name} at {suite.redis.url}",
+            redis=f"{suite.redis.name} at {suite.redis.address}",
             kafka=f"{suite.kafka.name} at {suite.kafka.bootstrap}",
             python=platform.python_version(),
             files=sum(row.files for row in rows),
