@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.support.processes import Child, child
@@ -95,7 +96,8 @@ async def running(*arguments: str, **env: str) -> AsyncIterator[Running]:
     lines: list[str] = []
     mark = str(uuid.uuid4())
     embedded = {"HEADWORKS_REDIS_URL": "", "HEADWORKS_KAFKA_BOOTSTRAP": ""}  # whatever this shell names
-    settings = {MARK: mark, "COLUMNS": "200", "NO_COLOR": "1", **embedded, **env}
     command = [HEADWORKS, *arguments]
-    async with child("headworks", command, env=settings, cwd=ROOT, on_line=lines.append, grace_s=20) as process:
-        yield Running(process, lines, mark)
+    with TemporaryDirectory() as folder:  # what a killed command cannot tidy up goes with it
+        settings = {MARK: mark, "TMPDIR": folder, "COLUMNS": "200", "NO_COLOR": "1", **embedded, **env}
+        async with child("headworks", command, env=settings, cwd=ROOT, on_line=lines.append, grace_s=20) as process:
+            yield Running(process, lines, mark)
