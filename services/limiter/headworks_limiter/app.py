@@ -14,7 +14,7 @@ from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_server, redis_client, store_errors
 
 from headworks_limiter import rules
-from headworks_limiter.decider import Decider
+from headworks_limiter.decider import MAX_FLIGHTS, Decider
 from headworks_limiter.readiness import Readiness
 from headworks_limiter.requests import RequestReader
 from headworks_limiter.rules import Rules
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 4 << 20
 PROBE_S = 0.5
+CONNECTIONS = 32
 
 
 @asynccontextmanager
@@ -40,10 +41,12 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     loaded = _load_rules(settings)
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
-    async with redis_client(settings.redis_url, timeout_s=None, connections=8) as redis:
+    async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
+        buckets = RedisBuckets(redis, timeout_s=timeout_s)
+        await buckets.prepare(MAX_FLIGHTS)
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
-        async with Decider(RedisBuckets(redis, timeout_s=timeout_s), local, breaker) as decider:
+        async with Decider(buckets, local, breaker) as decider:
             servicer = LimiterServicer(RequestReader(loaded, meta), decider)
             async with grpc_server(
                 [bind(add_LimiterServiceServicer_to_server, servicer)],

@@ -22,8 +22,10 @@ from headworks_limiter.store.local import LocalBuckets
 
 log = structlog.get_logger(__name__)
 
-MAX_BUCKETS = 1000
-"""Buckets asked in one script call, unless a single request meets more; keeps the store responsive."""
+MAX_BUCKETS = 250
+"""Buckets asked in one script call: a millisecond or two of the store's time, so that those in flight take no 50 ms."""
+MAX_FLIGHTS = 4
+"""Script calls under way at a time."""
 
 STORE_FAILURES = (Unavailable, ResourceExhausted)
 Outcome = Verdict | ServiceError
@@ -57,7 +59,7 @@ class Decider:
         self._local = local
         self._breaker = breaker
         self._batcher: MicroBatcher[_Load, Sequence[Verdict]] = MicroBatcher(
-            self._flush, max_items=MAX_BUCKETS, weigh=lambda load: load.weight
+            self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
         )
 
     async def __aenter__(self) -> Self:
@@ -151,12 +153,12 @@ class Decider:
 
     async def _ask(self, loads: Sequence[_Load]) -> Sequence[Sequence[Verdict]]:
         """One script call. Its span's parent is the first call that is sampled."""
-        self._breaker.admit()
+        admitted_at = self._breaker.admit()
         traceparent = next(filter(is_sampled, (load.caller.traceparent for load in loads)), "")
         try:
             verdicts = await self._shared.decide([ask for load in loads for ask in load.asks], traceparent=traceparent)
         except STORE_FAILURES as error:
-            self._breaker.failed()
+            self._breaker.failed(admitted_at)
             log.warning("store.failed", error=error.message, held_back=self._breaker.open)
             raise
         self._breaker.succeeded()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 from headworks_core.serving import Health
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from headworks_limiter.store.patience import within
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,7 @@ class Readiness:
 
     async def _answers(self) -> bool:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._redis.ping()
+            await within(self._timeout_s, self._redis.execute_command("PING"))  # type: ignore[no-untyped-call]
         except (RedisError, TimeoutError):
             return False
         return True

@@ -11,7 +11,7 @@ from headworks_core.context import CallContext
 from headworks_core.errors import Unavailable
 from headworks_limiter.decider import MAX_BUCKETS, Decider
 from headworks_limiter.domain.ask import Ask, Verdict
-from headworks_limiter.domain.decision import Mode
+from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.rule import Bucket, Rule
 from headworks_limiter.store.breaker import Breaker
@@ -96,3 +96,14 @@ async def test_a_large_batch_goes_in_parts_and_in_order(decider: Decider, store:
     assert [isinstance(each, Verdict) and each.allowed for each in outcomes] == [True] * 10 + [False] * 90
     assert all(buckets <= MAX_BUCKETS for _, buckets in store.calls)
     assert sum(buckets for _, buckets in store.calls) == 6_400
+
+
+async def test_a_script_call_may_have_thousands_of_keys(redis: Redis) -> None:
+    store = RedisBuckets(redis, timeout_s=60)
+    asks = [ask(str(number)) for number in range(1_500)] * 2
+    for number, each in enumerate(asks[:1_500]):
+        each.record, each.fingerprint = f"{{hw:0}}:lim:t:grant:{number}", "00"
+    verdicts = await store.decide(asks)
+    assert [verdict.answer for verdict in verdicts] == [Answer.ALLOWED] * 1_500 + [Answer.REPLAYED] * 1_500
+    assert {verdict.outcomes[0].remaining for verdict in verdicts} == {9}
+    assert len(await redis.keys("*:lim:t:*")) == 3_000

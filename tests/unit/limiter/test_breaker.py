@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from headworks_core.errors import Unavailable
 from headworks_limiter.store.breaker import FAILURES, Breaker
@@ -17,12 +19,18 @@ class Clock:
         return self.now
 
 
+def fail(breaker: Breaker, clock: Clock) -> None:
+    """A call that is let through and fails a moment later."""
+    admitted_at = breaker.admit()
+    clock.now += 0.01
+    breaker.failed(admitted_at)
+
+
 def broken(clock: Clock) -> Breaker:
     """A breaker that has just begun its first pause."""
     breaker = Breaker(clock)
     for _ in range(FAILURES):
-        breaker.admit()
-        breaker.failed()
+        fail(breaker, clock)
     return breaker
 
 
@@ -35,12 +43,23 @@ def admits(breaker: Breaker) -> bool:
 
 
 def test_single_failures_hold_nothing_back() -> None:
-    breaker = Breaker(Clock())
+    clock = Clock()
+    breaker = Breaker(clock)
     for _ in range(10):
         for _ in range(FAILURES - 1):
-            breaker.failed()
+            fail(breaker, clock)
         assert admits(breaker)
         breaker.succeeded()
+
+
+def test_calls_that_were_under_way_together_fail_as_one() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    together = [breaker.admit() for _ in range(10)]
+    clock.now += 0.05
+    for admitted_at in together:
+        breaker.failed(admitted_at)
+    assert not breaker.open
 
 
 def test_after_failures_in_a_row_calls_wait_for_the_end_of_a_pause() -> None:
@@ -66,13 +85,14 @@ def test_one_call_a_pause_is_let_through_to_try() -> None:
 def test_pauses_double_up_to_a_second() -> None:
     clock = Clock()
     breaker = broken(clock)
-    tries = 0
-    for _ in range(1000):
+    tried_at = []
+    while clock.now < 105:
         clock.now += 0.01
         if admits(breaker):
-            tries += 1
-            breaker.failed()
-    assert 10 <= tries <= 14  # at 0.1, 0.3, 0.7, 1.5 s, then once a second
+            tried_at.append(clock.now)
+            breaker.failed(clock.now)
+    between = [later - earlier for earlier, later in pairwise(tried_at)]
+    assert between[:5] == pytest.approx([0.2, 0.4, 0.8, 1.0, 1.0], abs=0.02)
 
 
 def test_a_success_ends_it_and_the_next_pause_is_short_again() -> None:
@@ -83,6 +103,6 @@ def test_a_success_ends_it_and_the_next_pause_is_short_again() -> None:
     breaker.succeeded()
     assert [admits(breaker) for _ in range(5)] == [True] * 5
     for _ in range(FAILURES):
-        breaker.failed()
+        fail(breaker, clock)
     clock.now += 0.11
     assert admits(breaker)

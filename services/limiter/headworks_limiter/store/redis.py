@@ -16,6 +16,7 @@ from headworks_limiter.domain.decision import Answer
 from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Rule
+from headworks_limiter.store.patience import within
 
 Argument = str | int
 FIRST_HIT = -1
@@ -36,13 +37,17 @@ class RedisBuckets:
         self._now_us = now_us
         self._decide = scripts.load("headworks_limiter.store", "decide")
 
+    async def prepare(self, connections: int) -> None:
+        """Open connections and hand over the script, so that the first requests find both. May take its time."""
+        await asyncio.gather(*(self._decide(self._redis, (), ("", encode(())[1])) for _ in range(connections)))
+
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """Decide in this order, in one atomic step; all of one cell. Raises Unavailable: the outcome is unknown."""
         keys, batch = encode(asks)
         now_us = "" if self._now_us is None else self._now_us()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                reply = await self._decide(self._redis, keys, (now_us, batch), traceparent=traceparent)
+            call = self._decide(self._redis, keys, (now_us, batch), traceparent=traceparent)
+            reply = await within(self._timeout_s, call)
         except TimeoutError as error:
             raise Unavailable("the store did not answer in time") from error
         return _verdicts(asks, reply)
