@@ -14,8 +14,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
+from headworks.scheduler.v1 import job_pb2
+from headworks.scheduler.v1 import scheduler_service_pb2 as pb
+from headworks.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from headworks_client import SchedulerClient
 from headworks_core.store import redis_client
 from headworks_devkit import services
@@ -24,9 +28,6 @@ from headworks_devkit.backends.valkey import valkey
 from headworks_devkit.ports import free_ports
 from redis.asyncio import Redis
 
-from headworks.scheduler.v1 import job_pb2
-from headworks.scheduler.v1 import scheduler_service_pb2 as pb
-from headworks.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from tests.bench.tasks import started
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ async def submit(of: Line) -> float:
     request = pb.SubmitJobsRequest(jobs=[job] * BATCH)
     left = JOBS // BATCH
 
-    async def caller(stub: SchedulerServiceStub) -> None:
+    async def caller(stub: Any) -> None:
         nonlocal left
         while left > 0:
             left -= 1
@@ -108,8 +109,9 @@ async def drain(of: Line) -> dict[str, object]:
             await asyncio.sleep(TICK_S)
         took = time.perf_counter() - begun
         count = JOBS - first
-        used = {f"{name}_cpu_us_per_job": round((_cpu_s(pid) - cpu[name]) / count * 1e6, 1) for name, pid in pids.items()}
-        used["broker_and_bench_cpu_us_per_job"] = round((_own_cpu_s() - own) / count * 1e6, 1)
+        spent = {name: _cpu_s(pid) - cpu[name] for name, pid in pids.items()}
+        spent["broker_and_bench"] = _own_cpu_s() - own
+        used = {f"{name}_cpu_us_per_job": round(seconds / count * 1e6, 1) for name, seconds in spent.items()}
         lag = await of.redis.xlen("{hw:0}:outbox")
         behind = time.perf_counter()
         while await _unsent(of.redis):
@@ -155,7 +157,7 @@ async def _finished(redis: Redis) -> int:
 
 
 async def _unsent(redis: Redis) -> bool:
-    last = await redis.xrevrange("{hw:0}:outbox", count=1)
+    last: Any = await redis.xrevrange("{hw:0}:outbox", count=1)
     cursor = await redis.hget("{hw:0}:relay", "cursor")
     return bool(last) and (cursor is None or cursor != last[0][0])
 

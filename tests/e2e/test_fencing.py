@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from headworks_client import JobState, SchedulerClient
@@ -36,7 +37,7 @@ async def pushed(redis: Redis, key: str, value: int) -> None:
     await wait_until(there, 20)
 
 
-async def asleep(suite: Suite, redis: Redis, job: Task[..., str], name: str) -> Child:
+async def asleep(suite: Suite, redis: Redis, job: Task[..., Any], name: str) -> Child:
     """A worker that began `job`, was stopped past its lease, while another has run it to the end; still stopped."""
     sleeper = await suite.worker("sleeper", tasks="tests.e2e.tasks")
     handle = await job.submit(name=name)
@@ -73,7 +74,8 @@ async def test_a_late_completion_is_refused_and_its_effect_fenced_off(
 
     await wait_until(refused, 20)
     await sleeper.stop()  # everything it had to say has been said
-    (name,) = [key.decode().partition(":job:")[2] for key in await redis.keys("{hw:0}:job:*")]
+    keys: Any = await redis.keys("{hw:0}:job:*")
+    (name,) = [key.decode().partition(":job:")[2] for key in keys]
     tenant, queue, tail = name.split("/")
     job = await client.get(f"tenants/{tenant}/queues/{queue}/jobs/0-{tail}")
     assert job.state is JobState.SUCCEEDED

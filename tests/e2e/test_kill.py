@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from headworks_client import Job, JobSnapshot, JobState, SchedulerClient
 from headworks_client.events import EventReader
@@ -53,7 +54,7 @@ async def reached(progress: asyncio.Queue[int], count: int) -> None:
 
 async def test_killing_each_service_loses_no_acknowledged_job(suite: Suite) -> None:
     topic = "kill.jobs.v1"
-    settings = {"lease_s": 3, "delivery_s": 2, "reconnect_grace_s": 1, "kafka_topic": topic}
+    settings: dict[str, Any] = {"lease_s": 3, "delivery_s": 2, "reconnect_grace_s": 1, "kafka_topic": topic}
     assert suite.kafka is not None
     limiter = await suite.limiter(rules=RULES)
     first = await suite.scheduler("scheduler-1", **settings)

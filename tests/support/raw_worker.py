@@ -53,8 +53,9 @@ class RawWorker:
                 return message
         async with asyncio.timeout(WAIT_S):
             while True:
-                message: object = await self.call.read()
-                assert isinstance(message, pb.SessionResponse), f"the session ended while waiting for {kind}"
+                heard: object = await self.call.read()
+                assert isinstance(heard, pb.SessionResponse), f"the session ended while waiting for {kind}"
+                message = heard
                 if message.WhichOneof("message") == kind:
                     return message
                 if message.WhichOneof("message") != "ping":

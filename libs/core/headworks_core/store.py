@@ -51,7 +51,7 @@ async def redis_client(
 
 
 def _packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The same connection with commands packed in C, as the synchronous client has it: four times faster for batches."""
+    """The same connection with commands packed in C, as the synchronous client has it: four times as fast."""
 
     class PackingConnection(kind):  # type: ignore[misc,valid-type]  # the base is chosen by the URL's scheme
         def pack_command(self, *args: Any) -> list[bytes]:
