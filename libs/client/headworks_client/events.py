@@ -32,6 +32,7 @@ FETCH_S = 1.0
 FETCH_RECORDS = 500
 METADATA_MAX_AGE_MS = 5_000  # how soon a topic that did not exist yet is noticed
 RETRY_S = 0.5
+READ_TRIES = 20  # in a row; a broker that is away does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class EventReader:
 
     An event counts as processed when the next one is asked for, or when its `processing` block ends; only then is its
     offset committed, at most `commit_every_s` later. What was not committed comes again, to this group's next reader.
-    Duplicates are dropped by remembering the last sequence of `remember` jobs, those heard of last.
+    Duplicates are dropped by remembering the last sequence of `remember` jobs, those heard of last. Iterating raises
+    Unavailable when the topic cannot be read at all (not allowed, damaged); a broker that is away is waited for.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class EventReader:
         self._done: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._failed: set[TopicPartition] = set()
+        self._failures = 0
         self._joined = asyncio.Event()
         self._next_commit = 0.0
         self.stats = ReaderStats()
@@ -246,9 +249,13 @@ class EventReader:
         except ConsumerStoppedError:
             return False
         except KafkaError as error:
+            self._failures += 1
             log.warning("reading %s failed: %r", self._topic, error)
+            if self._failures == READ_TRIES:
+                raise Unavailable(f"reading {self._topic} fails for good: {error!r}") from error
             await asyncio.sleep(RETRY_S)
             return True
+        self._failures = 0
         for records in batches.values():
             self._buffer.extend(records)
         return True

@@ -304,6 +304,24 @@ async def test_an_event_that_the_broker_refuses_is_found_in_its_batch_and_set_as
         assert tap.first_deliveries() == {name_of(refused): [1], **{name_of(ref): [1, 2] for ref in others}}
 
 
+@pytest.mark.kafka
+async def test_nothing_overtakes_an_event_that_the_broker_refuses(
+    redis: Redis, kafka: KafkaBackend, relaying: Relaying
+) -> None:
+    name = new_topic()
+    await create(kafka.bootstrap, name, configs={"max.message.bytes": "20000"})
+    ref = new_ref()
+    await write(redis, [fields(ref, 1, "retrying", task="x" * 30000), fields(ref, 2, "retrying"), fields(ref, 3)])
+    async with tapped(kafka.bootstrap, name) as tap:
+        async with relaying(sink(kafka.bootstrap, name), window=1, linger_s=0.0):
+            await drained(redis)
+        assert len(await entries_of(redis, ASIDE)) == 3
+        (_,) = await write(redis, [fields(new_ref())])
+        async with relaying(sink(kafka.bootstrap, name)):
+            await tap.until_events(1)
+        assert name_of(ref) not in tap.sequences()
+
+
 async def test_a_foreign_entry_is_set_aside_and_holds_up_nobody(
     redis: Redis, kafka: KafkaBackend, topic: str, relaying: Relaying
 ) -> None:
