@@ -102,7 +102,9 @@ def test_a_job_that_comes_back_keeps_its_place_in_its_lane() -> None:
     assert of.claim() == first
 
 
-@given(st.dictionaries(st.sampled_from(["t1", "t2", "t3", "t4", "t5"]), st.integers(1, WEIGHTS_MAX)), st.integers(1, 2_000))
+@given(
+    st.dictionaries(st.sampled_from(["t1", "t2", "t3", "t4", "t5"]), st.integers(1, WEIGHTS_MAX)), st.integers(1, 2_000)
+)
 def test_with_a_backlog_shares_follow_the_strides_to_within_a_job(weights: dict[str, int], turns: int) -> None:
     """Each competitor pays STRIDE // weight for a job; its share of the turns is 1 / that."""
     names = ["t1", "t2", "t3", "t4", "t5"]

@@ -1,0 +1,55 @@
+"""What the state machine draws from: queues, jobs, and how much of each."""
+
+from __future__ import annotations
+
+from headworks_scheduler.domain.jobs import Queue
+from headworks_scheduler.domain.retry import RetryPolicy
+from headworks_scheduler.store.jobs import StoreOptions
+from hypothesis import strategies as st
+
+REPLICAS = ("one", "two")
+WEIGHTED = Queue(
+    "weighted",
+    max_size=14,
+    max_size_per_tenant=8,
+    tenant_weights={"ann": 3, "cy": 1000},
+    lane_weights={"": 2, "Z": 5},
+)
+QUEUES = {queue.name: queue for queue in (WEIGHTED, Queue("plain"))}
+OPTIONS = StoreOptions(
+    "",
+    lease_us=3_000_000,
+    delivery_us=1_000_000,
+    retention_us=6_000_000,
+    finished_max=4,
+    outbox_max=9,
+    lost_max=1,
+    poison=b"poison",
+    expired=b"expired",
+)
+
+queues = st.sampled_from(sorted(QUEUES))
+replicas = st.sampled_from(REPLICAS)
+traces = st.sampled_from(["", "00-a-b-01"])
+delays = st.sampled_from([0, 0, 0, 0, 0, 1, 700_000, 2_500_000])
+policies = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, 3),
+    initial_us=st.sampled_from([0, 1, 1_000, 900_000]),
+    max_us=st.just(1_500_000),
+    multiplier_milli=st.sampled_from([1_000, 2_000]),
+    jitter_milli=st.sampled_from([0, 500, 1_000]),
+).map(RetryPolicy.encode)
+shapes = st.tuples(
+    queues,
+    st.sampled_from(["ann", "bob", "cy"]),
+    st.sampled_from([0, 5, 9]),
+    st.sampled_from(["", "Z", "a:b", "a"]),
+    delays,
+    st.sampled_from([0, 0, 0, 0, 0, 1_000, 1_200_000, 6_000_000]),
+    policies,
+    traces,
+)
+picks = st.lists(st.integers(0, 9), min_size=1, max_size=4)
+"""Which leases: held ones first, then a few that have ended; the latest first."""
+limits = st.sampled_from([1, 2, 500])
