@@ -43,7 +43,8 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     timeout_s = settings.redis_timeout_ms / 1000
     async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
         buckets = RedisBuckets(redis, timeout_s=timeout_s)
-        await buckets.prepare(MAX_FLIGHTS)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await buckets.prepare(MAX_FLIGHTS)
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
         async with Decider(buckets, local, breaker) as decider:
@@ -65,12 +66,7 @@ def _load_rules(settings: Settings) -> Rules:
     if not settings.rules_file:
         log.warning("rules.none", reason="no rules file is set up, so every namespace is unknown")
         return Rules()
-    try:
-        return rules.load(settings.rules_file)
-    except rules.RulesError as error:
-        for mistake in error.mistakes:
-            log.error("rules.mistake", file=mistake.path, line=mistake.line, mistake=mistake.message)
-        raise
+    return rules.load(settings.rules_file)
 
 
 async def _join_store(settings: Settings) -> cells.Meta:

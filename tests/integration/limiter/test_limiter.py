@@ -17,7 +17,8 @@ from headworks.limiter.v1.limiter_pb2 import (
     PermitResult,
 )
 from headworks.limiter.v1.limiter_service_pb2 import CheckRequest, ConsumeBatchRequest, ConsumeRequest
-from headworks_core import errors, grpc_errors
+from headworks_core import cells, errors, grpc_errors
+from headworks_limiter.rules import RulesError
 from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import Limiter, request, running, seconds, text
@@ -277,3 +278,25 @@ async def test_without_a_rules_file_every_namespace_is_unknown(redis: Redis, val
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await empty.consume(request(user="ann"))
     assert grpc_errors.from_call(caught.value).reason is errors.Reason.NAMESPACE_NOT_FOUND
+
+
+async def test_a_limiter_has_no_say_in_where_events_go(redis: Redis, valkey_url: str) -> None:
+    await cells.join(redis, cells.Meta(events="none"))
+    async with running(valkey_url, RULES) as limiter:
+        assert (await limiter.consume(request(user="ann"))).allowed
+    await redis.delete(cells.META)
+    async with running(valkey_url, RULES):
+        assert (await cells.join(redis, cells.Meta(events="none"))).events == "none"
+
+
+async def test_a_limiter_with_another_number_of_cells_does_not_start(redis: Redis, valkey_url: str) -> None:
+    async with running(valkey_url, RULES, cells=4):
+        with pytest.raises(errors.FailedPrecondition, match="cells = 4"):
+            async with running(valkey_url, RULES, cells=8):
+                pass
+
+
+async def test_bad_rules_keep_a_limiter_from_starting(redis: Redis, valkey_url: str) -> None:
+    with pytest.raises(RulesError, match=r"rules\.yaml:1: .*unknown key 'rules'"):
+        async with running(valkey_url, "rules: []"):
+            pass

@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from tests.integration.limiter.serving import Limiter, request, running
 from tests.support.wait import wait_until
 
-TIMEOUT_MS = 250
+TIMEOUT_MS = 500
 POLICIES = ("error", "deny", "local", "allow")
 RULES = "namespaces:\n  api:\n    rules:\n" + "".join(
     f'      - {{name: {name}, match: {{{name}: "*"}}, limit: 4, per: 2000d, on_store_failure: {name}}}\n'
