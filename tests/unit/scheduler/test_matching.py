@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from headworks_scheduler.domain.matching import Order, Seat, plan
 
 
@@ -20,11 +21,20 @@ def test_several_queues_are_served_by_their_weights() -> None:
     assert seat.wishes({"a", "b"}, 400) == {"a": 300, "b": 100}
 
 
-def test_a_queue_that_had_no_work_does_not_catch_up() -> None:
-    seat = Seat("w", [("a", 1), ("b", 1)], credit=100)
-    seat.wishes({"a"}, 100)
-    seat.wishes({"a", "b"}, 100)
-    assert seat.wishes({"a", "b"}, 100) == {"a": 50, "b": 50}
+@pytest.mark.parametrize("busy", [{"a"}, {"a", "b"}])
+def test_a_queue_that_had_no_work_does_not_catch_up(busy: set[str]) -> None:
+    seat = Seat("w", [("a", 1), ("b", 1), ("c", 1)], credit=120)
+    for _ in range(100):
+        seat.wishes(busy, 120)
+    assert seat.wishes({"a", "b", "c"}, 120) == {"a": 40, "b": 40, "c": 40}
+
+
+def test_a_queue_gains_nothing_by_being_empty_now_and_then() -> None:
+    seat = Seat("w", [("a", 1), ("b", 1)], credit=1)
+    assert [list(seat.wishes({"a", "b"}, 1)) for _ in range(2)] == [["a"], ["b"]]
+    assert list(seat.wishes({"a", "b"}, 1)) == ["a"]
+    seat.wishes({"b"}, 1)
+    assert list(seat.wishes({"a", "b"}, 1)) == ["b"]
 
 
 def test_a_strict_session_takes_all_from_the_first_queue_that_has_work() -> None:

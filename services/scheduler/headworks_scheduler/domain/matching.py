@@ -25,6 +25,8 @@ class Seat:
     order: Order = Order.WEIGHTED
     credit: int = 0
     passes: dict[str, int] = field(default_factory=dict)
+    virtual: int = 0
+    """The least pass among the queues that had work last time."""
 
     def wishes(self, busy: Container[str], limit: int) -> dict[str, int]:
         """How many jobs it would take of each busy queue now, at most `limit` in all.
@@ -38,14 +40,14 @@ class Seat:
             return {}
         if self.order is Order.STRICT or len(open_queues) == 1:
             return {open_queues[0][0]: wanted}
-        floor = min(self.passes.get(name, 0) for name, _ in open_queues)
-        passes = {name: max(self.passes.get(name, 0), floor) for name, _ in open_queues}
+        passes = {name: max(self.passes.get(name, 0), self.virtual) for name, _ in open_queues}
         taken = dict.fromkeys(passes, 0)
         for _ in range(wanted):
             name, weight = min(open_queues, key=lambda queue: passes[queue[0]])
             passes[name] += _STRIDE // weight
             taken[name] += 1
-        self.passes = passes
+        self.passes |= passes
+        self.virtual = min(passes.values())
         return {name: count for name, count in taken.items() if count}
 
 
