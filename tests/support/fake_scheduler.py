@@ -22,7 +22,7 @@ from headworks.worker.v1.worker_service_pb2_grpc import WorkerServiceServicer, a
 from headworks_client.durations import to_duration
 from headworks_core.names import uuid7
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 Rpc = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
 
 
