@@ -25,7 +25,10 @@ def _duration_us(value: object) -> object:
     return int(match[1]) * _UNIT_US[match[2]]
 
 
+WEIGHTS_MAX = 1_000  # they travel with every claim
 Weight = Annotated[int, Field(ge=1, le=1000)]
+_Tenant = Annotated[str, Field(pattern=f"^{TENANT.pattern}$")]
+_Lane = Annotated[str, Field(pattern=f"^{LANE.pattern}$")]
 Duration = Annotated[int, BeforeValidator(_duration_us), Field(ge=1_000)]
 
 
@@ -44,8 +47,10 @@ class _Queue(BaseModel):
     max_size_per_tenant: int | None = Field(default=None, ge=1)
     attempt_timeout: Duration = Field(default=1_800_000_000, le=604_800_000_000)
     retry: _Retry = _Retry()
-    tenant_weights: dict[Annotated[str, Field(pattern=f"^{TENANT.pattern}$")], Weight] = {}
-    lane_weights: dict[Annotated[str, Field(pattern=f"^{LANE.pattern}$")], Weight] = {}
+    tenant_weights: dict[Annotated[str, Field(pattern=f"^{TENANT.pattern}$")], Weight] = Field(
+        default={}, max_length=1000
+    )
+    lane_weights: dict[Annotated[str, Field(pattern=f"^{LANE.pattern}$")], Weight] = Field(default={}, max_length=1000)
 
 
 class _File(BaseModel):
