@@ -124,6 +124,16 @@ async def test_an_expired_job_has_had_its_turn(driver: Driver, clock: Clock) -> 
     assert [ref.rpartition("/")[2] for ref in claimed] == wanted
 
 
+async def test_a_claim_copes_with_as_many_weights_as_a_queue_may_have(redis: Redis, clock: Clock) -> None:
+    queue = Queue("default", tenant_weights={f"t{n}": 1 + n % 7 for n in range(1_000)})
+    twin = Twin(redis, clock, queue, random.Random(1))
+    for n in range(0, 60, 2):
+        await twin.submit(f"t{n}", 4, lanes=1)
+    while twin.waiting:
+        given, named = await twin.claim(8)
+        assert given == named
+
+
 @pytest.fixture
 def foreign_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs started now sort upper and lower case letters together."""
