@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import uvloop
@@ -28,9 +29,9 @@ from headworks_limiter.settings import Settings
 
 CALLERS = 64
 USERS = 1000
-ROUNDS = 4
-RUN_S = 3.0
-WARM_S = 1.0
+ROUNDS = 6
+RUN_S = 2.0
+WARM_S = 0.7
 BATCH = 100
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -147,26 +148,43 @@ async def load(target: str, kind: str, seconds: float) -> None:
     print(json.dumps(figures))
 
 
+class Target(NamedTuple):
+    """A server process."""
+
+    address: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """The processor time it has used; 0 where there is no /proc."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @asynccontextmanager
-async def _server(loop: str, kind: str, redis_url: str, rules_file: str) -> AsyncIterator[str]:
+async def _server(loop: str, kind: str, redis_url: str, rules_file: str) -> AsyncIterator[Target]:
     process = await asyncio.create_subprocess_exec(
         *_command(loop, "serve", kind, redis_url, rules_file), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), 20)
-        yield f"127.0.0.1:{int(line)}"
+        yield Target(f"127.0.0.1:{int(line)}", process.pid)
     finally:
         process.terminate()
         await process.wait()
 
 
-async def _measure(target: str, kind: str, loop: str = "uvloop") -> dict[str, float]:
+async def _measure(target: Target, kind: str) -> dict[str, float]:
+    before_s = target.cpu_s()
     process = await asyncio.create_subprocess_exec(
-        *_command(loop, "load", target, kind, str(RUN_S)), stdout=asyncio.subprocess.PIPE
+        *_command("uvloop", "load", target.address, kind, str(RUN_S)), stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     figures: dict[str, float] = json.loads(out)
+    figures["cpu_us"] = (target.cpu_s() - before_s) / figures["calls"] * 1e6
     return figures
 
 
@@ -208,6 +226,8 @@ async def run(valkey_url: str) -> dict[str, object]:
         "limiter_lone_p50_ms": round(lone["p50_ms"], 3),
         "limiter_lone_p99_ms": round(lone["p99_ms"], 3),
         "limiter_batch_decisions_per_s": round(batch["per_s"] * BATCH),
+        "limiter_server_cpu_us_per_call": round(min(figures["cpu_us"] for figures in runs["limiter"])),
+        "echo_server_cpu_us_per_call": round(min(figures["cpu_us"] for figures in runs["echo"])),
         "echo_unary_per_s": round(best["echo"]["per_s"]),
         "echo_asyncio_unary_per_s": round(best["echo_asyncio"]["per_s"]),
         "limiter_runs_per_s": [round(figures["per_s"]) for figures in runs["limiter"]],
