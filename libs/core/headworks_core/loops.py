@@ -36,8 +36,8 @@ async def forever(loop: Callable[[], Awaitable[None]], *, name: str, pause_s: fl
 
 
 def _stop_if_cancelled() -> None:
-    """A cancellation may have been swallowed: the `asyncio.wait_for` of CPython 3.11, through which redis-py sends each
-    command, keeps one to itself that comes just as the sending ends."""
+    """A cancellation may have been swallowed by a library: the `asyncio.wait_for` of CPython 3.11 keeps one to itself
+    that comes just as what it waits for ends. Our Redis connections avoid it (store.py), others use it."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

@@ -25,11 +25,11 @@ from headworks_scheduler.queues import load_queues
 from headworks_scheduler.reaper import Reaper
 from headworks_scheduler.relay import Relay
 from headworks_scheduler.results import ResultRecorder
-from headworks_scheduler.servicer import Bundle, SchedulerServicer, SubmitFlush
+from headworks_scheduler.servicer import Bundle, SchedulerServicer, SubmitFlush, weight
 from headworks_scheduler.sessions import SessionOptions, WorkerServicer
 from headworks_scheduler.settings import Settings
 from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
-from headworks_scheduler.store.jobs import JobStore, StoreOptions
+from headworks_scheduler.store.jobs import BATCH_MAX, JobStore, StoreOptions
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.timers import Timers
 from headworks_scheduler.views import expired_failure, poison_failure
@@ -128,7 +128,9 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         timers = [Timers(store, cell) for cell in range(meta.cells)]
         listener = ReplicaListener(dispatcher, workers, hub, timers)
         await stack.enter_async_context(_loops(settings, redis, store, meta, dispatcher, listener, listening, timers))
-        submits: MicroBatcher[Bundle, list[Submitted]] = MicroBatcher(SubmitFlush(store), window_s=0.001)
+        submits: MicroBatcher[Bundle, list[Submitted]] = MicroBatcher(
+            SubmitFlush(store), max_items=BATCH_MAX, window_s=0.001, weigh=weight
+        )
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
         servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)

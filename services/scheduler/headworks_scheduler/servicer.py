@@ -179,33 +179,19 @@ def _refusal(job: NewJob, outcome: Submitted) -> ServiceError | None:
 
 
 class SubmitFlush:
-    """Records the jobs of many calls in few script calls."""
+    """Records the jobs of many calls in one script call a cell."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
 
     async def __call__(self, bundles: list[Bundle]) -> list[list[Submitted] | Exception]:
-        """One outcome a bundle; what the store could not be asked fails only the bundles concerned."""
-        answers: list[list[Submitted] | Exception] = []
-        for chunk in _chunks(bundles):
-            jobs = [job for bundle, _ in chunk for job in bundle]
-            trace = next((trace for _, trace in chunk if trace), "")
-            try:
-                outcomes = iter(await self._store.submit(jobs, traceparent=trace))
-                answers += [[next(outcomes) for _ in bundle] for bundle, _ in chunk]
-            except ServiceError as error:
-                answers += [error] * len(chunk)
-        return answers
+        """One list of outcomes a bundle; at most 500 jobs in all."""
+        jobs = [job for bundle, _ in bundles for job in bundle]
+        trace = next((trace for _, trace in bundles if trace), "")
+        outcomes = iter(await self._store.submit(jobs, traceparent=trace))
+        return [[next(outcomes) for _ in bundle] for bundle, _ in bundles]
 
 
-def _chunks(bundles: list[Bundle]) -> list[list[Bundle]]:
-    """Neighbours together, at most 500 jobs each; a bundle is never larger than that."""
-    chunks: list[list[Bundle]] = []
-    size = BATCH_MAX
-    for bundle in bundles:
-        if size + len(bundle[0]) > BATCH_MAX:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(bundle)
-        size += len(bundle[0])
-    return chunks
+def weight(bundle: Bundle) -> int:
+    """What a bundle counts as in the micro-batch."""
+    return len(bundle[0])
