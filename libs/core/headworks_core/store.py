@@ -102,6 +102,16 @@ async def check_server(redis: Redis, *, durable: bool) -> str:
     return f"{flavour} {text}"
 
 
+async def answers(redis: Redis, *, timeout_s: float) -> bool:
+    """Whether the server answers a PING within `timeout_s` seconds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await redis.execute_command("PING")  # type: ignore[no-untyped-call]
+    except (RedisError, TimeoutError):
+        return False
+    return True
+
+
 def _unsuitable(message: str) -> FailedPrecondition:
     return FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
 from headworks_core.loops import every, running
+from headworks_core.readiness import Readiness
 from headworks_core.serving import bind, grpc_server
-from headworks_core.store import check_server, redis_client, store_errors
+from headworks_core.store import answers, check_server, redis_client, store_errors
 
 from headworks_limiter import rules
 from headworks_limiter.decider import MAX_FLIGHTS, Decider
-from headworks_limiter.readiness import Readiness
 from headworks_limiter.requests import RequestReader
 from headworks_limiter.rules import Rules
 from headworks_limiter.servicer import LimiterServicer
@@ -55,7 +56,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 grace_s=settings.shutdown_grace_s,
                 max_message_bytes=MAX_MESSAGE_BYTES,
             ) as (port, health):
-                readiness = Readiness(redis, health, timeout_s=max(timeout_s, PROBE_S))
+                readiness = Readiness(partial(answers, redis, timeout_s=max(timeout_s, PROBE_S)), health)
                 await readiness.begin()
                 async with running(every(PROBE_S, readiness.probe, name="readiness")):
                     log.info("limiter.serving", port=port, namespaces=len(loaded.namespaces), cells=meta.cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from headworks.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
@@ -13,8 +14,9 @@ from headworks_core.batching import MicroBatcher
 from headworks_core.cells import Meta, join
 from headworks_core.loops import every, forever, running
 from headworks_core.names import job_of_ref
+from headworks_core.readiness import Readiness
 from headworks_core.serving import bind, grpc_server
-from headworks_core.store import check_server, redis_client, store_errors
+from headworks_core.store import answers, check_server, redis_client, store_errors
 from redis.asyncio import Redis
 
 from headworks_scheduler.dispatcher import Dispatcher
@@ -38,6 +40,8 @@ from headworks_scheduler.watching import WatchHub
 log = structlog.get_logger(__name__)
 
 SWEEP_S = 5.0
+PROBE_S = 1.0
+PROBE_TIMEOUT_S = 2.0
 JANITOR_S = 1.0
 API_BYTES = 16 << 20  # largest message: a batch of submits
 WORKER_BYTES = 8 << 20  # largest message: a batch of results
@@ -134,13 +138,13 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
         servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)
-        ports = await _serve(stack, settings, servicer, workers)
+        ports = await _serve(stack, settings, redis, servicer, workers)
         log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))
         yield ports
 
 
 async def _serve(
-    stack: AsyncExitStack, settings: Settings, servicer: SchedulerServicer, workers: WorkerServicer
+    stack: AsyncExitStack, settings: Settings, redis: Redis, servicer: SchedulerServicer, workers: WorkerServicer
 ) -> Ports:
     """Open both ports; the API closes last, so that workers' results can still be watched."""
     api_port, api_health = await stack.enter_async_context(
@@ -160,8 +164,9 @@ async def _serve(
             drain=lambda: workers.drain(timeout_s=settings.shutdown_grace_s),
         )
     )
-    await worker_health.set_ready(True)
-    await api_health.set_ready(True)
+    readiness = Readiness(partial(answers, redis, timeout_s=PROBE_TIMEOUT_S), worker_health, api_health)
+    await readiness.begin()
+    await stack.enter_async_context(running(every(PROBE_S, readiness.probe, name="readiness")))
     return Ports(api_port, worker_port)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from headworks.scheduler.v1 import job_pb2
 from headworks.scheduler.v1 import scheduler_service_pb2 as pb
 from headworks.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
@@ -46,6 +48,13 @@ class Scheduler:
         """Read a job."""
         response = await self.stub.GetJob(pb.GetJobRequest(name=name), metadata=_metadata(tenant))
         return response.job
+
+    async def health(self, service: str) -> str:
+        """What the API's health service says of `service`."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.api}") as channel:
+            stub: Any = HealthStub(channel)
+            response = await stub.Check(HealthCheckRequest(service=service), timeout=5)
+        return HealthCheckResponse.ServingStatus.Name(response.status)
 
     async def until(self, name: str, state: job_pb2.JobState) -> job_pb2.Job:
         """Watch a job until it is in `state`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import grpc
@@ -14,9 +16,11 @@ from headworks.scheduler.v1 import scheduler_service_pb2 as pb
 from headworks_core.errors import Reason, ServiceError
 from headworks_core.grpc_errors import from_call
 from headworks_core.names import uuid7
+from headworks_devkit.backends.valkey import valkey
 
 from tests.integration.scheduler.conftest import Scheduler, Start
 from tests.support.raw_worker import failed, raw_worker
+from tests.support.wait import wait_until
 
 
 async def refusal(call: Any) -> ServiceError:
@@ -287,3 +291,24 @@ async def test_a_permanent_failure_is_not_tried_again(scheduler: Scheduler) -> N
     dead = await scheduler.get(name)
     assert dead.state == job_pb2.JOB_STATE_DEAD
     assert dead.attempts == 1
+
+
+async def test_readiness_follows_the_store_and_liveness_does_not(start: Start) -> None:
+    async with valkey() as server, start(redis_url=server.url) as scheduler:
+        health = scheduler.health
+        assert await health("readiness") == await health("liveness") == "SERVING"
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            await wait_until(lambda: is_now(health, "readiness", "NOT_SERVING"), 20)
+            alive = await health("liveness")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await wait_until(lambda: is_now(health, "readiness", "SERVING"), 20)
+
+    assert alive == "SERVING"
+
+
+async def is_now(health: Any, name: str, status: str) -> bool:
+    """Whether the service of this name has this status."""
+    return bool(await health(name) == status)
