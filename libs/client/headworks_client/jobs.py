@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from headworks_client.snapshots import FailureCategory, JobSnapshot, JobState
+from headworks.scheduler.v1 import job_pb2
+
+from headworks_client.payloads import Content
+from headworks_client.snapshots import FailureCategory, JobSnapshot
 
 
 class JobFailed(Exception):
@@ -40,7 +43,7 @@ class JobCalls(Protocol):
         """Ask to cancel it."""
         ...
 
-    async def ended(self, name: str) -> JobSnapshot:
+    async def outcome(self, name: str) -> job_pb2.Job:
         """Wait for its end."""
         ...
 
@@ -77,17 +80,20 @@ class Job:
 
     async def ended(self, timeout_s: float | None = None) -> JobSnapshot:
         """Wait until it has ended, however it did. TimeoutError after `timeout_s`; the job goes on."""
-        async with asyncio.timeout(timeout_s):
-            return await self._client.ended(self.name)
+        return JobSnapshot.from_proto(await self._outcome(timeout_s))
 
     async def result(self, timeout_s: float | None = None) -> Any:
         """Wait for what the handler returned: JSON decoded, other content as bytes, None for nothing.
 
         Raises JobFailed, JobCancelled, or TimeoutError after `timeout_s`. Any number may wait at the same time.
         """
-        snapshot = await self.ended(timeout_s)
-        if snapshot.state is JobState.DEAD:
-            raise JobFailed(snapshot)
-        if snapshot.state is JobState.CANCELLED:
-            raise JobCancelled(snapshot)
-        return snapshot.result.decode() if snapshot.result else None
+        job = await self._outcome(timeout_s)
+        if job.state == job_pb2.JOB_STATE_DEAD:
+            raise JobFailed(JobSnapshot.from_proto(job))
+        if job.state == job_pb2.JOB_STATE_CANCELLED:
+            raise JobCancelled(JobSnapshot.from_proto(job))
+        return Content(job.result.data, job.result.content_type).decode()
+
+    async def _outcome(self, timeout_s: float | None) -> job_pb2.Job:
+        async with asyncio.timeout(timeout_s):
+            return await self._client.outcome(self.name)

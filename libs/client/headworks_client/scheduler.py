@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
+from headworks.scheduler.v1 import job_pb2
 from headworks.scheduler.v1 import scheduler_service_pb2 as pb
 from headworks.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from headworks_core import telemetry
@@ -129,11 +130,11 @@ class SchedulerClient:
         reply = await self._connection.call(self._stub.CancelJob, f"{_SERVICE}/CancelJob", request)
         return JobSnapshot.from_proto(reply.job)
 
-    async def ended(self, name: str) -> JobSnapshot:
-        """Wait until the job has ended. Any number may wait at the same time: they share streams."""
+    async def outcome(self, name: str) -> job_pb2.Job:
+        """The job once it has ended, however it did. Any number may wait at the same time: they share streams."""
         if self._watcher is None:
             raise FailedPrecondition("the client is not open")
-        return JobSnapshot.from_proto(await self._watcher.outcome(name))
+        return await self._watcher.outcome(name)
 
     async def watch(self, names: Sequence[str], *, terminal_only: bool = False) -> AsyncGenerator[JobSnapshot, None]:
         """Each job's present state, then its changes (those in between may be merged), until all have ended.

@@ -137,4 +137,6 @@ def _progress(progress: job_pb2.Progress) -> Progress:
 
 
 def _time(stamp: Timestamp) -> datetime.datetime | None:
-    return stamp.ToDatetime(datetime.UTC) if stamp.ByteSize() else None
+    if not stamp.seconds:
+        return None
+    return datetime.datetime.fromtimestamp(stamp.seconds, datetime.UTC).replace(microsecond=stamp.nanos // 1000)
