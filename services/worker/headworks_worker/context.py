@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 MESSAGE_MAX = 200
 STORE_FAILURE_WAIT_S = 1.0  # before asking again where the limiter cannot say when
+SPREAD_MIN_S, SPREAD_MAX_S = 0.02, 0.64  # after the first refusal, doubled with each
 
 
 class Leases(Protocol):
@@ -111,6 +112,7 @@ class Context:
         (unknown namespace, more permits than a rule ever holds).
         """
         limiter, request_id, backoff = self.limiter, str(uuid.uuid4()), Backoff(0.1, 5.0)
+        spread_s = SPREAD_MIN_S
         while True:
             try:
                 decision = await limiter.consume(namespace, descriptors, permits, request_id=request_id)
@@ -120,8 +122,9 @@ class Context:
             else:
                 if decision.allowed:
                     return decision
-                # A little later than told, and not all at once: whoever waits was told the same time.
-                wait_s = (decision.retry_after_s or STORE_FAILURE_WAIT_S) * random.uniform(1, 1.05)
+                # Whoever was refused hears of the same moment: come at it spread out, or all but one are refused again.
+                wait_s = (decision.retry_after_s or STORE_FAILURE_WAIT_S) + random.uniform(0, spread_s)
+                spread_s = min(2 * spread_s, SPREAD_MAX_S)
             await asyncio.sleep(wait_s)
 
     def acquire_blocking(self, namespace: str, descriptors: Mapping[str, str], permits: int = 1) -> Decision:
