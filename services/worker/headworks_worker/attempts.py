@@ -39,13 +39,14 @@ class Attempt:
         "trace",
     )
 
+    spec: job_pb2.JobSpec
+
     def __init__(self, assignment: pb.Assignment) -> None:
         self.key: Key = (assignment.job, assignment.lease_id)
         self.number = assignment.attempt
         self.trace = assignment.traceparent
         """Of the submit; once its own span is open, of that."""
         self.timeout_s: float | None = None
-        self.spec = job_pb2.JobSpec()
         self.stop: Stop | None = None
         self.started = False
         self.in_thread = False

@@ -79,11 +79,5 @@ def _result(
     released: pb.Released | None = None,
 ) -> pb.Result:
     job, lease_id = attempt.key
-    return pb.Result(
-        job=job,
-        lease_id=lease_id,
-        success=success,
-        failed=failed,
-        released=released,
-        traceparent=attempt.trace,
-    )
+    trace = attempt.trace
+    return pb.Result(job=job, lease_id=lease_id, success=success, failed=failed, released=released, traceparent=trace)
