@@ -51,11 +51,18 @@ def fields(
     }
 
 
+def packed(entry: dict[str, str | int | bytes]) -> dict[Any, Any]:
+    """An entry as the scripts write it: its fields as words."""
+    words = [value if isinstance(value, bytes) else str(value).encode() for value in entry.values()]
+    words[8] = words[8] or b"-"
+    return {"event": b" ".join(words)}
+
+
 async def write(redis: Redis, entries: Sequence[dict[str, str | int | bytes]], outbox: str = OUTBOX) -> list[bytes]:
     """Append entries; their ids."""
     async with redis.pipeline(transaction=False) as pipe:
         for entry in entries:
-            pipe.xadd(outbox, entry)  # type: ignore[arg-type]  # redis-py's dict is invariant
+            pipe.xadd(outbox, packed(entry))
         ids: list[bytes] = await pipe.execute()
     return ids
 

@@ -45,8 +45,15 @@ def _value(kind: str, value: Any) -> Any:
     if kind == "zset":
         return {name.decode(): int(float(score)) for name, score in zip(value[::2], value[1::2], strict=True)}
     if kind == "stream":
-        return [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in value]
+        return [_event(*entry) for entry in value]
     return {member.decode() for member in value} if kind == "set" else value
+
+
+def _event(field: bytes, text: bytes) -> dict[bytes, bytes]:
+    assert field == b"event"
+    words = text.split(b" ", len(EVENT) - 1)
+    words[8] = b"" if words[8] == b"-" else words[8]
+    return dict(zip(EVENT, words, strict=True))
 
 
 def differences(actual: Contents, models: Sequence[CellModel]) -> dict[str, tuple[Any, Any]]:

@@ -16,7 +16,7 @@ from headworks_scheduler.domain.events import OutboxEntry
 
 SCRIPTS = ("relay_lease", "relay_ack", "relay_release", "relay_aside")
 BLOCK_S = 2.0  # the longest a read waits in Redis; the client's timeout must be longer
-FIELDS = 10
+WORDS = 10
 ASIDE_PAGE = 1000
 
 
@@ -74,7 +74,7 @@ class Outbox:
     async def read(self, after: bytes, count: int) -> list[OutboxEntry]:
         """The next entries in order, at most `count`; waits up to BLOCK_S for the first.
 
-        A foreign entry, with too few fields, comes with its id and otherwise empty.
+        A foreign entry, without the words of an event, comes with its id and otherwise empty.
         """
         stream = f"{self._prefix}:outbox"
         reply: dict[bytes, list[Any]] | None = await _execute(
@@ -106,7 +106,7 @@ class Outbox:
             page: list[tuple[bytes, dict[bytes, bytes]]] = await _execute(
                 self._redis, "XRANGE", f"{self._prefix}:outbox:aside", start, "+", "COUNT", ASIDE_PAGE
             )
-            refs.update(fields[b"job"] for _, fields in page if b"job" in fields)
+            refs.update(fields[b"event"].split(b" ", 1)[0] for _, fields in page if b"event" in fields)
             if len(page) < ASIDE_PAGE:
                 return refs
             start = b"(" + page[-1][0]
@@ -143,5 +143,9 @@ def _as_sent(response: Any, **_: Any) -> Any:
 
 
 def _entry(id_: bytes, fields: list[bytes]) -> OutboxEntry:
-    values = fields[1 : 2 * FIELDS : 2]
-    return OutboxEntry._make((id_, *values) if len(values) == FIELDS else (id_, *[b""] * FIELDS))
+    words = fields[1].split(b" ", WORDS - 1) if fields[0] == b"event" else []
+    if len(words) != WORDS:
+        return OutboxEntry._make((id_, *[b""] * WORDS))
+    ref, type_, task, sequence, attempt, generation, state, at, trace, failure = words
+    trace = b"" if trace == b"-" else trace
+    return OutboxEntry(id_, ref, type_, task, sequence, attempt, generation, state, at, trace, failure)
