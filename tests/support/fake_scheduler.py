@@ -294,6 +294,12 @@ def refs(jobs: Iterable[pb.Assignment]) -> list[pb.LeaseRef]:
     return [pb.LeaseRef(job=job.job, lease_id=job.lease_id) for job in jobs]
 
 
+async def outcome(session: FakeSession, name: str, payload: bytes = b"", **options: Any) -> pb.Result:
+    """Run one job."""
+    await session.assign(name, payload, **options)
+    return await session.result()
+
+
 @asynccontextmanager
 async def fake_scheduler(**times: float) -> AsyncIterator[FakeScheduler]:
     """A fake scheduler that listens; at the end it must have seen no violation."""

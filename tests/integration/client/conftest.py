@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from headworks_client import LimiterClient, SchedulerClient
-from headworks_core import telemetry
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.support.fake_api import FakeApi, fake_api
+from tests.support.spans import recorded_spans
 
 
 @pytest.fixture
@@ -38,9 +36,5 @@ async def scheduler(api: FakeApi) -> AsyncIterator[SchedulerClient]:
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """What this test records."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(telemetry, "_TRACER", provider.get_tracer("test"))
-    yield exporter
-    provider.shutdown()
+    with recorded_spans(monkeypatch) as exporter:
+        yield exporter
