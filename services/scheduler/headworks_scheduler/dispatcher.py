@@ -18,11 +18,12 @@ from headworks_core.names import parse_job
 from headworks_scheduler.domain.jobs import Claimed, Release
 from headworks_scheduler.domain.matching import Order, Seat, plan
 from headworks_scheduler.queues import Queues
-from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
+from headworks_scheduler.store.jobs import JobStore
 
 log = structlog.get_logger(__name__)
 
 STORE_PAUSE_S = 0.2  # between tries while the store fails
+CLAIM_MAX = 200  # jobs a claim: enough to make its cost per job small, few enough that claims, runs and results overlap
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Dispatcher:
         while True:
             await self._turn.wait()
             self._turn.clear()
-            while shares := plan(self._seats, self._busy, BATCH_MAX):
+            while shares := plan(self._seats, self._busy, CLAIM_MAX):
                 for queue, share in shares.items():
                     await self._serve(queue, share)
                 self._rotate()
