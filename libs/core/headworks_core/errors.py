@@ -31,7 +31,6 @@ class Reason(StrEnum):
     PROTOCOL_VIOLATION = "PROTOCOL_VIOLATION"
     PROTOCOL_VERSION = "PROTOCOL_VERSION"
     HEARTBEAT_MISSED = "HEARTBEAT_MISSED"
-    PERMISSION_DENIED = "PERMISSION_DENIED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERNAL = "INTERNAL"
 
@@ -91,12 +90,6 @@ class FailedPrecondition(ServiceError):
 
 class ResourceExhausted(ServiceError):
     """A bound of the service is reached; retry later."""
-
-
-class PermissionDenied(ServiceError):
-    """The caller may not do this."""
-
-    default_reason = Reason.PERMISSION_DENIED
 
 
 class Unavailable(ServiceError):

@@ -20,7 +20,6 @@ CODE_OF: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 KIND_OF = {code.value[0]: kind for kind, code in CODE_OF.items()}
@@ -110,7 +109,7 @@ def _rich_status(error: grpc.RpcError) -> status_pb2.Status | None:
 def _typed(
     code: int, reason: str, message: str, retry_after_us: int | None, violations: list[errors.Violation]
 ) -> errors.ServiceError:
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]:
+    if code in _UNKNOWN_OUTCOME:
         kind: type[errors.ServiceError] = errors.Unavailable
     else:
         kind = KIND_OF.get(code, errors.ServiceError)

@@ -210,6 +210,9 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_metadata_size", 8 << 10),
         ("grpc.max_concurrent_streams", 10_000),
+        # Calls that wait to be accepted; gRPC cancels some of a burst beyond 1,000 and all beyond 3,000 by default.
+        ("grpc.server.max_pending_requests", 10_000),
+        ("grpc.server.max_pending_requests_hard_limit", 20_000),
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

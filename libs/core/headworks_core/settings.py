@@ -6,9 +6,9 @@ import ipaddress
 import os
 import sys
 from collections.abc import Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="ServiceSettings")
@@ -17,7 +17,9 @@ S = TypeVar("S", bound="ServiceSettings")
 class ServiceSettings(BaseSettings):
     """What every service can be told, as HEADWORKS_<SERVICE>_<FIELD> or as a --flag."""
 
-    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True, cli_kebab_case=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        frozen=True, use_attribute_docstrings=True, cli_kebab_case=True, cli_implicit_flags=True, extra="forbid"
+    )
 
     insecure: bool = False
     """Listen beyond loopback although no credentials are set up."""
@@ -35,16 +37,16 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must be debug, info, warning or error")
         return value
 
-    @model_validator(mode="after")
-    def _loopback_unless_insecure(self) -> Self:
-        for field in type(self).model_fields:
-            address = getattr(self, field) if field.endswith("address") else ""
-            if address and not self.insecure and not is_loopback(address):
-                raise ValueError(
-                    f"{field} {address} leaves loopback and no credentials are set up; "
-                    "set insecure to accept calls from anybody who can reach it"
-                )
-        return self
+    @field_validator("*")
+    @classmethod
+    def _loopback_unless_insecure(cls, value: object, info: ValidationInfo) -> object:
+        is_address = (info.field_name or "").endswith("address")
+        if is_address and value and not info.data.get("insecure") and not is_loopback(str(value)):
+            raise ValueError(
+                f"{value} leaves loopback and no credentials are set up; "
+                "set insecure to accept calls from anybody who can reach it"
+            )
+        return value
 
     @property
     def replica_id(self) -> str:

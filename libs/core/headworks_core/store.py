@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from headworks_core.errors import FailedPrecondition, Reason, ResourceExhausted, ServiceError, Unavailable
 
@@ -40,6 +41,8 @@ async def redis_client(
         protocol=3,
         legacy_responses=False,
         health_check_interval=health_check_s,
+        # With them the pool no longer looks whether the server has closed a connection before it lends it out.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     pool.connection_class = _packing(pool.connection_class)
     client = Redis(connection_pool=pool)
@@ -132,7 +135,7 @@ def store_error(error: RedisError) -> ServiceError:
     if isinstance(error, RedisTimeoutError):
         return Unavailable("the store did not answer in time", retry_after_us=100_000)
     if isinstance(error, RedisConnectionError):
-        return Unavailable("the store cannot be reached", retry_after_us=500_000)
+        return Unavailable(f"the store cannot be reached: {error}", retry_after_us=500_000)
     if isinstance(error, ResponseError) and "script: " in str(error):  # a mistake in one of ours, not the store's state
         return ServiceError(f"script error: {error}")
     return Unavailable(f"the store refused: {type(error).__name__}", retry_after_us=500_000)
