@@ -138,7 +138,9 @@ class Pool:
             else:
                 value = await registered.function(**self._arguments(attempt, registered))
             result = outcomes.returned(attempt, value)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # the handler's own: all of them are outcomes
+        except (KeyboardInterrupt, GeneratorExit):  # the process ends
+            raise
+        except BaseException as error:  # the handler's own: all of them are outcomes, a panic of a native library too
             result = outcomes.raised(attempt, error)
         self._end(attempt, result)
 
@@ -156,7 +158,7 @@ class Pool:
             else:
                 value = registered.function(**self._arguments(attempt, registered))
             result = outcomes.returned(attempt, value)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # as above
+        except BaseException as error:  # as above; the signals that end the process do not come to threads
             result = outcomes.raised(attempt, error)
         self._loop.call_soon_threadsafe(self._end, attempt, result)
 

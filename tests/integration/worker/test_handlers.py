@@ -28,6 +28,10 @@ class Broken(ValueError):
     """An error of a handler's own."""
 
 
+class Panic(BaseException):
+    """What bindings of native libraries raise, past every `except Exception`."""
+
+
 @task
 async def add(a: int, b: int = 10) -> int:
     """Two numbers."""
@@ -66,10 +70,17 @@ async def raises(what: str) -> None:
         "permanent": PermanentError("never"),
         "later": RetryLater(90.5),
         "exit": SystemExit(3),
+        "panic": Panic("native"),
         "cancelled": asyncio.CancelledError(),
         "long": ValueError("m" * 5000),
     }
     raise failures[what]
+
+
+@task
+def raises_in_thread() -> None:
+    """Fails on a thread."""
+    raise Panic("native")
 
 
 @task
@@ -164,13 +175,21 @@ async def test_an_exception_is_a_transient_failure_with_its_trace(attach: Attach
         assert not result.failed.HasField("retry_after")
 
 
-@pytest.mark.parametrize("what", ["exit", "cancelled"])
+@pytest.mark.parametrize("what", ["exit", "cancelled", "panic"])
 async def test_a_handler_cannot_end_the_worker_or_its_own_cancellation_pass_for_one(attach: Attach, what: str) -> None:
     async with attach(raises, add) as session:
         failure = (await outcome(session, raises.name, f'{{"what": "{what}"}}'.encode())).failed.failure
 
         assert failure.category == TRANSIENT
         assert (await outcome(session, add.name, b'{"a": 1}')).WhichOneof("outcome") == "success"
+
+
+async def test_a_thread_survives_whatever_its_handler_raises(attach: Attach) -> None:
+    async with attach(raises_in_thread, thread_name, slots=1) as session:
+        failure = (await outcome(session, raises_in_thread.name)).failed.failure
+
+        assert failure.category == TRANSIENT
+        assert (await outcome(session, thread_name.name)).WhichOneof("outcome") == "success"
 
 
 async def test_a_permanent_error_is_not_tried_again(attach: Attach) -> None:
