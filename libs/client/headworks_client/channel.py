@@ -25,7 +25,7 @@ def target_of(address: str) -> str:
 
 
 def service_config() -> str:
-    """`round_robin` over all addresses, and retries of UNAVAILABLE.
+    """`round_robin` over all addresses, and retries of UNAVAILABLE and of what a server cancels.
 
     Every call of these services may be repeated: reads and cancels by nature, consuming and submitting because the
     client sends a request id with each.
@@ -35,7 +35,7 @@ def service_config() -> str:
         "initialBackoff": "0.05s",
         "maxBackoff": "1s",
         "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],  # the latter: the server never began it
     }
     methods = {"name": [{"service": service} for service in _SERVICES], "retryPolicy": retry}
     return json.dumps(

@@ -23,6 +23,8 @@ CODE_OF: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 KIND_OF = {code.value[0]: kind for kind, code in CODE_OF.items()}
+# A server's gRPC cancels calls that it has no room for, and those that it has not begun when it stops.
+_NOT_ANSWERED = frozenset(code.value[0] for code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED))
 
 
 def code_of(error: errors.ServiceError) -> grpc.StatusCode:
@@ -109,7 +111,7 @@ def _rich_status(error: grpc.RpcError) -> status_pb2.Status | None:
 def _typed(
     code: int, reason: str, message: str, retry_after_us: int | None, violations: list[errors.Violation]
 ) -> errors.ServiceError:
-    if code in _UNKNOWN_OUTCOME:
+    if code in _NOT_ANSWERED:
         kind: type[errors.ServiceError] = errors.Unavailable
     else:
         kind = KIND_OF.get(code, errors.ServiceError)

@@ -138,13 +138,18 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
         servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)
-        ports = await _serve(stack, settings, redis, servicer, workers)
+        ports = await _serve(stack, settings, redis, servicer, workers, hub)
         log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))
         yield ports
 
 
 async def _serve(
-    stack: AsyncExitStack, settings: Settings, redis: Redis, servicer: SchedulerServicer, workers: WorkerServicer
+    stack: AsyncExitStack,
+    settings: Settings,
+    redis: Redis,
+    servicer: SchedulerServicer,
+    workers: WorkerServicer,
+    hub: WatchHub,
 ) -> Ports:
     """Open both ports; the API closes last, so that workers' results can still be watched."""
     api_port, api_health = await stack.enter_async_context(
@@ -153,6 +158,7 @@ async def _serve(
             address=settings.address,
             grace_s=settings.shutdown_grace_s,
             max_message_bytes=API_BYTES,
+            drain=hub.close,
         )
     )
     worker_port, worker_health = await stack.enter_async_context(

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from headworks_core.errors import Reason, Unavailable
+
 Key = tuple[int, str]
 """Cell and ref."""
 
@@ -16,6 +18,12 @@ class Watch:
     def __init__(self) -> None:
         self._changed: set[Key] = set()
         self._event = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """Nothing more will be told."""
+        self._closed = True
+        self._event.set()
 
     def mark(self, keys: Iterable[Key]) -> None:
         """These may have changed."""
@@ -23,9 +31,12 @@ class Watch:
         self._event.set()
 
     async def changed(self) -> set[Key]:
-        """Waits for changes; those since the last call, merged."""
+        """Waits for changes; those since the last call, merged. Unavailable (SHUTTING_DOWN) once it is closed."""
         await self._event.wait()
-        self._event.clear()
+        if self._closed and not self._changed:
+            raise Unavailable("this replica is going away", reason=Reason.SHUTTING_DOWN)
+        if not self._closed:
+            self._event.clear()
         keys, self._changed = self._changed, set()
         return keys
 
@@ -35,6 +46,13 @@ class WatchHub:
 
     def __init__(self) -> None:
         self._watches: dict[Key, set[Watch]] = {}
+        self._closed = False
+
+    async def close(self) -> None:
+        """End all watches, present and future ones: whoever watches goes on at another replica."""
+        self._closed = True
+        for watch in {watch for watches in self._watches.values() for watch in watches}:
+            watch.close()
 
     @contextmanager
     def watching(self, keys: Iterable[Key]) -> Iterator[Watch]:
@@ -42,6 +60,8 @@ class WatchHub:
         watch, wanted = Watch(), list(keys)
         for key in wanted:
             self._watches.setdefault(key, set()).add(watch)
+        if self._closed:
+            watch.close()
         try:
             yield watch
         finally:
