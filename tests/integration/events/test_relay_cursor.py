@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from headworks_core.store import redis_client
 from headworks_scheduler.domain.events import OutboxEntry
 from headworks_scheduler.sinks import Refused, SinkUnavailable
 from headworks_scheduler.store.outbox import Outbox
@@ -142,14 +143,15 @@ async def _waits(redis: Redis) -> None:
     await wait_until(waiting)
 
 
-async def test_a_lost_connection_to_redis_is_survived(redis: Redis, relaying: Relaying) -> None:
+async def test_a_lost_connection_to_redis_is_survived(relaying: Relaying, valkey_url: str) -> None:
     sink = ToldSink(lands=True)
-    async with relaying(sink, **QUICK):
-        (first,) = await write(redis, [fields(new_ref())])
-        await until_cursor(redis, first)
-        await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
-        (last,) = await write(redis, [fields(new_ref())])
-        await until_cursor(redis, last)
+    # The one connection of `ours` is the one that is spared.
+    async with relaying(sink, **QUICK), redis_client(valkey_url, timeout_s=10, connections=1) as ours:
+        (first,) = await write(ours, [fields(new_ref())])
+        await until_cursor(ours, first)
+        await ours.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
+        (last,) = await write(ours, [fields(new_ref())])
+        await until_cursor(ours, last)
 
 
 async def test_a_stopping_relay_records_what_still_arrives(redis: Redis, relaying: Relaying) -> None:
