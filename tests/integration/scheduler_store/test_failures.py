@@ -9,7 +9,7 @@ from headworks_core.cells import Meta
 from headworks_scheduler.domain.jobs import FailedAttempt, NewJob, State
 from headworks_scheduler.domain.retry import RetryPolicy
 
-from tests.integration.scheduler_store.driver import QUEUE, SECOND, Clock, Driver, lease_of, new_job, ref_of
+from tests.integration.scheduler_store.driver import QUEUE, SECOND, Clock, Driver, failed, lease_of, new_job, ref_of
 
 DAY_US = 86_400 * SECOND
 STEPS, BATCH = 3_000, 500
@@ -150,6 +150,15 @@ async def test_an_event_has_all_its_fields_in_order(driver: Driver, clock: Clock
         b"",
         b"",
     ]
+
+
+@pytest.mark.parametrize("trace", ["a b", " ", "a\nb"])
+async def test_a_trace_with_blanks_leaves_the_other_words_of_an_event_in_place(driver: Driver, trace: str) -> None:
+    await driver.submit(traceparent=trace)
+    lease = await driver.claim_one()
+    await driver.store.fail(0, [failed(lease)._replace(traceparent=trace)])
+    (event,) = await driver.outbox()
+    assert (event[b"trace"], event[b"failure"]) == (b"", b"short")
 
 
 @pytest.mark.parametrize("retryable", [True, False])

@@ -16,11 +16,11 @@
 
 local events, retention_us, expired = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local timers = cell .. ':timers'
-local DUE_FIELDS = {'state', 'task', 'attempts', 'events', 'gen', 'watch', 'level', 'lane', 'seq', 'due', 'trace'}
+local DUE_FIELDS = {'state', 'task', 'attempts', 'events', 'gen', 'watch', 'level', 'lane', 'seq', 'trace'}
 local members = redis.call('ZRANGEBYSCORE', timers, '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[5]))
 
 local function start(job, tenant, queue, tail)
-  if job.state ~= SCHEDULED or tonumber(job.due) > now_us then
+  if job.state ~= SCHEDULED then
     return
   end
   local seq = job.seq or int(next_seq(1))

@@ -5,8 +5,9 @@ local function emit(events, job, type, state, trace, failure)
   local sequence = (tonumber(job.events) or 0) + 1
   if events == '1' then
     -- One field of words: ten fields would cost twice as much, here and in the relay.
+    trace = string.find(trace, '^%S+$') and trace or '-'  -- it comes from callers and workers as it is
     redis.call('XADD', cell .. ':outbox', '*', 'event', table.concat({job.ref, type, job.task, sequence,
-      job.attempts or '0', job.gen or '1', state, int(now_us), trace ~= '' and trace or '-', failure}, ' '))
+      job.attempts or '0', job.gen or '1', state, int(now_us), trace, failure}, ' '))
   end
   return sequence
 end
