@@ -56,6 +56,9 @@ class Dispatcher:
         self._seats: dict[SessionSeat, None] = {}
         self._busy: set[str] = set()
         self._swept: set[str] = set()
+        """Queues that are busy only because of a sweep: a claim that finds jobs repairs a lost wake-up."""
+        self._asking = ""
+        """The queue of the claim that is under way."""
         self._turn = asyncio.Event()
         self.counters = DispatcherCounters()
 
@@ -78,6 +81,7 @@ class Dispatcher:
     async def wake(self, queue: str) -> None:
         """The store says that `queue` has work, and has told only this replica."""
         self._busy.add(queue)
+        self._swept.discard(queue)
         if any(seat.credit and queue in dict(seat.queues) for seat in self._seats):
             self._turn.set()
         else:
@@ -88,7 +92,7 @@ class Dispatcher:
         """Look once at queues that are thought to be empty: a wake-up may have been lost."""
         for seat in self._seats:
             if seat.credit:
-                self._swept.update(queue for queue, _ in seat.queues if queue not in self._busy)
+                self._swept.update(queue for queue, _ in seat.queues if queue not in {*self._busy, self._asking})
         self._busy |= self._swept
         self._turn.set()
 
@@ -118,6 +122,9 @@ class Dispatcher:
         for seat, count in shares:
             seat.credit -= count
         self._busy.discard(queue)  # a wake-up that comes during the claim sets it again
+        swept = queue in self._swept
+        self._swept.discard(queue)
+        self._asking = queue
         try:
             claimed = await self._store.claim(self._queues.get(queue), [(seat.worker, n) for seat, n in shares])
         except ServiceError as error:
@@ -126,18 +133,18 @@ class Dispatcher:
             self._busy.add(queue)
             await asyncio.sleep(STORE_PAUSE_S)
             return
-        self._count(queue, len(claimed))
+        finally:
+            self._asking = ""
+        self._count(queue, len(claimed), swept=swept)
         if len(claimed) == sum(count for _, count in shares):
             self._busy.add(queue)
         await self._deal(claimed, shares)
 
-    def _count(self, queue: str, claimed: int) -> None:
+    def _count(self, queue: str, claimed: int, *, swept: bool) -> None:
         self.counters.claimed += claimed
-        if queue in self._swept:
-            self._swept.discard(queue)
-            if claimed:
-                self.counters.lost_wakeups += 1
-                log.warning("dispatcher.lost_wakeup_repaired", queue=queue, jobs=claimed)
+        if swept and claimed:
+            self.counters.lost_wakeups += 1
+            log.warning("dispatcher.lost_wakeup_repaired", queue=queue, jobs=claimed)
 
     def _give_back(self, shares: Sequence[tuple[Seat, int]]) -> None:
         for seat, count in shares:

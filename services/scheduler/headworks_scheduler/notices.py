@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from headworks_core.cells import Meta
+from headworks_core.errors import Unavailable
 from redis.asyncio import Redis
 
-SILENCE_S = 15.0  # then the connection is asked whether it still lives
+SILENCE_S = 5.0  # then the connection is asked whether it still lives; after as much again it counts as lost
 
 
 class Listener(Protocol):
@@ -34,9 +35,12 @@ class Listener(Protocol):
 class Notices:
     """One subscription for all cells, on a connection of its own."""
 
-    def __init__(self, redis: Redis, meta: Meta, replica: str, listener: Listener) -> None:
+    def __init__(
+        self, redis: Redis, meta: Meta, replica: str, listener: Listener, *, silence_s: float = SILENCE_S
+    ) -> None:
         """`redis` must not have a socket timeout."""
         self._redis = redis
+        self._silence_s = silence_s
         self._listener = listener
         self._replica_channels = {f"{meta.prefix(cell)}:replica:{replica}": cell for cell in range(meta.cells)}
         self._timer_channels = {f"{meta.prefix(cell)}:timers": cell for cell in range(meta.cells)}
@@ -47,17 +51,27 @@ class Notices:
         }
 
     async def run(self) -> None:
-        """Listen until cancelled; ends with an error when the connection is lost."""
+        """Listen until cancelled; ends with an error when the connection is lost, or no longer answers."""
+        loop = asyncio.get_running_loop()
         async with self._redis.pubsub() as subscription:
             await subscription.subscribe(*self._replica_channels, *self._timer_channels)
-            self._listener.on_unsure()
+            unconfirmed = len(self._replica_channels) + len(self._timer_channels)
+            heard = loop.time()
             while True:
-                message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE_S)
+                message = await subscription.get_message(timeout=self._silence_s)
                 if message is None:
-                    async with asyncio.timeout(SILENCE_S):
+                    if loop.time() - heard > 1.5 * self._silence_s:
+                        raise Unavailable("the subscription has fallen silent")
+                    async with asyncio.timeout(self._silence_s):
                         await subscription.ping()
-                elif message["type"] == "message":
+                    continue
+                heard = loop.time()
+                if message["type"] == "message":
                     await self._hear(message["channel"].decode(), message["data"].decode())
+                elif message["type"] == "subscribe":
+                    unconfirmed -= 1
+                    if not unconfirmed:  # what is read from now on cannot change unheard
+                        self._listener.on_unsure()
 
     async def _hear(self, channel: str, text: str) -> None:
         if channel in self._timer_channels:
