@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from headworks.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServi
 from headworks.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from headworks_core.batching import MicroBatcher
 from headworks_core.cells import Meta, join
+from headworks_core.errors import Unavailable
 from headworks_core.loops import every, forever, running
 from headworks_core.names import job_of_ref
 from headworks_core.readiness import Readiness
@@ -65,6 +67,8 @@ class ReplicaListener:
         self._workers = workers
         self._hub = hub
         self._timers = timers
+        self.listening = asyncio.Event()
+        """The subscription has begun, at least once."""
 
     async def on_wake(self, queue: str) -> None:
         """There is work."""
@@ -84,6 +88,7 @@ class ReplicaListener:
 
     def on_unsure(self) -> None:
         """Notices may have been missed."""
+        self.listening.set()
         self._dispatcher.unsure()
         self._hub.unsure()
         for timers in self._timers:
@@ -138,9 +143,19 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
         servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)
+        await _until_listening(listener, settings.redis_timeout_s)
         ports = await _serve(stack, settings, redis, servicer, workers, hub)
         log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))
         yield ports
+
+
+async def _until_listening(listener: ReplicaListener, timeout_s: float) -> None:
+    """Nobody is served before this replica hears of changes."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await listener.listening.wait()
+    except TimeoutError:
+        raise Unavailable("the store did not confirm the subscription in time") from None
 
 
 async def _serve(
