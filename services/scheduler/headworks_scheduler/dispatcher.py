@@ -18,7 +18,7 @@ from headworks_core.names import parse_job
 from headworks_scheduler.domain.jobs import Claimed, Release
 from headworks_scheduler.domain.matching import Order, Seat, plan
 from headworks_scheduler.queues import Queues
-from headworks_scheduler.store.jobs import JobStore
+from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +175,9 @@ class Dispatcher:
             name = parse_job(job.name)
             cells.setdefault(name.cell, []).append(Release(name.ref, job.lease_id))
         for cell, releases in cells.items():
-            try:
-                await self._store.release(cell, releases)
-            except ServiceError as error:  # the leases end by themselves after the delivery time
-                log.warning("dispatcher.release_failed", jobs=len(releases), error=str(error))
+            for at in range(0, len(releases), BATCH_MAX):
+                try:
+                    await self._store.release(cell, releases[at : at + BATCH_MAX])
+                except ServiceError as error:  # the leases end by themselves after the delivery time
+                    log.warning("dispatcher.release_failed", jobs=len(releases) - at, error=str(error))
+                    break

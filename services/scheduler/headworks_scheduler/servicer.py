@@ -30,6 +30,10 @@ from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.views import is_terminal, job_view
 from headworks_scheduler.watching import WatchHub
 
+READ_MAX = (
+    50  # jobs a call: with the largest payloads and results that is 25 MB, which Redis must not be kept with for long
+)
+
 Bundle = tuple[list[NewJob], str]
 """The jobs of one call, and the call's traceparent."""
 
@@ -124,13 +128,21 @@ class SchedulerServicer:
         jobs = []
         for cell in {cell for cell, _ in keys}:
             refs = [ref for of, ref in keys if of == cell]
-            for ref, fields in zip(refs, await self._store.read(cell, refs, watch=True), strict=True):
-                name = pending[cell, ref]
-                if fields is None:
-                    raise _missing(name)
-                if is_terminal(fields):
-                    del pending[cell, ref]
-                jobs.append(job_view(name, fields))
+            for at in range(0, len(refs), READ_MAX):
+                jobs += await self._read_some(cell, refs[at : at + READ_MAX], pending)
+        return jobs
+
+    async def _read_some(
+        self, cell: int, refs: Sequence[str], pending: dict[tuple[int, str], str]
+    ) -> list[job_pb2.Job]:
+        jobs = []
+        for ref, fields in zip(refs, await self._store.read(cell, refs, watch=True), strict=True):
+            name = pending[cell, ref]
+            if fields is None:
+                raise _missing(name)
+            if is_terminal(fields):
+                del pending[cell, ref]
+            jobs.append(job_view(name, fields))
         return jobs
 
     def _own(self, text: str, caller: CallContext) -> JobName:

@@ -44,7 +44,7 @@ def submit(
     payload: Annotated[str, typer.Option(help="The arguments as a JSON object, `@file`, or `-` for stdin.")] = "",
     queue: Annotated[str, typer.Option(help="The queue to put it in.")] = "default",
     level: Annotated[str, typer.Option(help="0 (most urgent) to 9, or critical, high, normal, low, bulk.")] = "normal",
-    lane: Annotated[str, typer.Option(help="Jobs of one lane run in the order of their submission.")] = "",
+    lane: Annotated[str, typer.Option(help="Jobs of one lane start in the order of their submission.")] = "",
     delay: Annotated[str, typer.Option(help="Wait this long first, e.g. 500ms, 10s, 5m.")] = "0s",
     expire_after: Annotated[str, typer.Option(help="Give it up if it has not begun by then.")] = "",
     timeout: Annotated[str, typer.Option(help="How long one attempt may run.")] = "",
