@@ -222,12 +222,12 @@ class Session:
         if not 1 <= len(results.results) <= BATCH_MAX or results.batch < 1:
             rule = f"1 to {BATCH_MAX} results in a batch numbered from 1"
             raise InvalidArgument(f"results: {len(results.results)} in batch {results.batch}; {rule}")
-        lost = await self._recorder.record(results.results)
         for result in results.results:
             if self.held.get(result.job) == result.lease_id:
                 del self.held[result.job]
+        self._on_credit(results.credit, least=0)  # the slots are free: the next claim need not wait for the recording
+        lost = await self._recorder.record(results.results)
         self._outgoing.control(pb.SessionResponse(ack=pb.Ack(batch=results.batch, lost=lost)))
-        self._on_credit(results.credit, least=0)
 
     async def _on_heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         lost = await self._renew(heartbeat.held)
