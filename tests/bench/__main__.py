@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +35,14 @@ async def measure() -> dict[str, object]:
     return figures
 
 
+def spin_ms() -> list[int]:
+    """How long a fixed piece of Python takes on every core at once: how fast the machine is at the moment."""
+    loop = "import time; t = time.perf_counter(); sum(i * i for i in range(5_000_000)); print(time.perf_counter() - t)"
+    argv = [sys.executable, "-c", loop]
+    spinning = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(os.cpu_count() or 1)]
+    return [round(float(process.communicate()[0]) * 1000) for process in spinning]
+
+
 def conditions() -> dict[str, object]:
     """What the figures depend on."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -41,6 +50,7 @@ def conditions() -> dict[str, object]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
+        "spin_ms": spin_ms(),
         "commit": commit.stdout.strip(),
         "date": time.strftime("%Y-%m-%d"),
     }
