@@ -225,9 +225,14 @@ class Session:
         for result in results.results:
             if self.held.get(result.job) == result.lease_id:
                 del self.held[result.job]
-        self._on_credit(results.credit, least=0)  # the slots are free: the next claim need not wait for the recording
+        # The next claim need not wait for the recording, unless a job comes back, whose turn it may be.
+        comes_back = any(not result.HasField("success") for result in results.results)
+        if not comes_back:
+            self._on_credit(results.credit, least=0)
         lost = await self._recorder.record(results.results)
         self._outgoing.control(pb.SessionResponse(ack=pb.Ack(batch=results.batch, lost=lost)))
+        if comes_back:
+            self._on_credit(results.credit, least=0)
 
     async def _on_heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         lost = await self._renew(heartbeat.held)
