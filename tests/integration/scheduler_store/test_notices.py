@@ -152,6 +152,31 @@ async def test_every_watching_replica_hears_of_each_change_of_state(driver: Driv
         assert sorted(await heard()) == [(ONE, f"changed {ref}"), (TWO, f"changed {ref}")]
 
 
+@pytest.mark.parametrize("word", ["complete", "fail", "release", "reap", "cancel", "due", "claim"])
+async def test_every_script_that_changes_a_job_tells_of_it(driver: Driver, clock: Clock, hear: Hear, word: str) -> None:
+    ref = await driver.submit(delay_us=SECOND if word in ("due", "cancel") else 0)
+    lease = await driver.claim_one() if word in ("complete", "fail", "release", "reap") else None
+    await driver.store.read(0, [ref], watch=True)
+    clock.advance(5 * SECOND)
+    async with hear(ONE) as heard:
+        if lease:
+            await (driver.store.reap(0) if word == "reap" else getattr(driver, word)(lease))
+        elif word == "cancel":
+            await driver.store.cancel(0, ref)
+        else:
+            await (driver.store.due(0) if word == "due" else driver.claim())
+        assert await heard() == [(ONE, f"changed {ref}")]
+
+
+async def test_a_worker_that_is_asked_to_cancel_is_a_change(driver: Driver, hear: Hear) -> None:
+    ref = await driver.submit()
+    lease = await driver.claim_one()
+    await driver.store.read(0, [ref], watch=True)
+    async with hear(ONE) as heard:
+        await driver.store.cancel(0, ref)
+        assert sorted(await heard()) == [(ONE, f"cancel {ref} {lease.lease_id}"), (ONE, f"changed {ref}")]
+
+
 async def test_changes_of_one_call_come_in_one_message(driver: Driver, hear: Hear) -> None:
     refs = [await driver.submit() for _ in range(3)]
     await driver.store.read(0, refs, watch=True)

@@ -124,6 +124,41 @@ async def test_an_expired_job_has_had_its_turn(driver: Driver, clock: Clock) -> 
     assert [ref.rpartition("/")[2] for ref in claimed] == wanted
 
 
+RESTING = "{hw:0}:q:default:resting:lanes:5:ann"
+
+
+async def claimed_lanes(driver: Driver, count: int) -> list[str]:
+    """The lanes of the next jobs."""
+    leases = [lease_of(job) for job in await driver.claim(count)]
+    return [(await driver.fields(lease.ref)).get("lane", "") for lease in leases]
+
+
+async def test_a_lane_that_empties_and_comes_back_gains_nothing(driver: Driver) -> None:
+    await driver.store.submit([new_job(lane=lane) for lane in ("a", "b", "b", "b")])
+    assert await claimed_lanes(driver, 1) == ["a"]
+    assert await driver.redis.zrange(RESTING, 0, -1) == [b"a"]
+    await driver.submit(lane="a")
+    assert not await driver.redis.exists(RESTING)
+    assert await claimed_lanes(driver, 4) == ["b", "a", "b", "b"]
+
+
+async def test_a_lane_whose_last_job_is_cancelled_and_that_comes_back_gains_nothing(driver: Driver) -> None:
+    await driver.store.submit([new_job(lane=lane) for lane in ("a", "b", "b", "b")])
+    cancelled = await driver.submit(lane="a")
+    assert await claimed_lanes(driver, 1) == ["a"]
+    await driver.store.cancel(0, cancelled)
+    await driver.submit(lane="a")
+    assert await claimed_lanes(driver, 4) == ["b", "a", "b", "b"]
+
+
+async def test_what_rests_is_forgotten_when_the_virtual_time_has_reached_it(driver: Driver) -> None:
+    await driver.store.submit([new_job(lane=lane) for lane in ("a", "b", "b", "b")])
+    await driver.claim()
+    assert await driver.redis.exists(RESTING)
+    await driver.claim(2)
+    assert not await driver.redis.exists(RESTING)
+
+
 async def test_a_claim_copes_with_as_many_weights_as_a_queue_may_have(redis: Redis, clock: Clock) -> None:
     queue = Queue("default", tenant_weights={f"t{n}": 1 + n % 7 for n in range(1_000)})
     twin = Twin(redis, clock, queue, random.Random(1))
