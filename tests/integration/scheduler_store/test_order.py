@@ -11,7 +11,7 @@ import pytest
 from headworks_core.store import redis_client
 from headworks_devkit.backends.valkey import valkey
 from headworks_scheduler.domain.jobs import FailedAttempt, Held, Queue, Release
-from headworks_scheduler.domain.order import Ready, ShardOrder
+from headworks_scheduler.domain.order import STRIDE, Ready, ShardOrder
 from headworks_scheduler.store.jobs import JobStore
 from redis.asyncio import Redis
 
@@ -147,6 +147,7 @@ async def test_a_lane_whose_last_job_is_cancelled_and_that_comes_back_gains_noth
     cancelled = await driver.submit(lane="a")
     assert await claimed_lanes(driver, 1) == ["a"]
     await driver.store.cancel(0, cancelled)
+    assert await driver.redis.zscore(RESTING, "a") == STRIDE
     await driver.submit(lane="a")
     assert await claimed_lanes(driver, 4) == ["b", "a", "b", "b"]
 
