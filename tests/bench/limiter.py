@@ -66,6 +66,10 @@ class Echo(limiter_service_pb2_grpc.LimiterServiceServicer):
         """Not measured."""
         raise NotImplementedError
 
+    async def ConsumeStream(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        """Not measured."""
+        raise NotImplementedError
+
 
 @asynccontextmanager
 async def echo_app() -> AsyncIterator[int]:

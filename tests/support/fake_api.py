@@ -128,6 +128,22 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         finally:
             self.open_watches -= 1
 
+    async def ListJobs(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def RedriveJob(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def RedriveJobs(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def ConsumeStream(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        """Not played."""
+        raise NotImplementedError
+
     async def _watch(self, request: Any, context: Any) -> None:
         begun, told = self._cut, dict[str, bytes]()
         left = set(request.names)
@@ -137,7 +153,7 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
                 ended = job.state >= job_pb2.JOB_STATE_SUCCEEDED
                 if told.get(name) != job.SerializeToString() and (ended or not request.terminal_only):
                     told[name] = job.SerializeToString()
-                    await context.write(scheduler.WatchJobsResponse(job=job))
+                    await context.write(scheduler.WatchJobsResponse(jobs=[job]))
                 left -= {name} if ended else set()
             if left:
                 async with self._changed:

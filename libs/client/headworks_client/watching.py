@@ -38,9 +38,10 @@ async def follow(
         try:
             async for reply in call:
                 backoff.reset()
-                if reply.job.state in TERMINAL:
-                    left.pop(reply.job.name, None)
-                yield reply.job
+                for job in reply.jobs:
+                    if job.state in TERMINAL:
+                        left.pop(job.name, None)
+                    yield job
         except grpc.aio.AioRpcError as error:
             if error.code() not in _CUT:
                 raise from_call(error) from None

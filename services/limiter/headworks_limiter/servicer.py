@@ -54,6 +54,10 @@ class LimiterServicer:
             _write_result(reply.results.add(), item, ask, next(outcomes) if isinstance(ask, Ask) else ask)
         return reply
 
+    async def ConsumeStream(self, stream: object, caller: CallContext) -> None:
+        """See the proto."""
+        raise NotImplementedError
+
     async def _decide(
         self, reply: limiter_pb2.Decision, request: limiter_pb2.PermitRequest, caller: CallContext, mode: Mode
     ) -> None:

@@ -27,12 +27,14 @@ from headworks_scheduler.domain.jobs import CancelOutcome, NewJob, Submitted
 from headworks_scheduler.queues import Queues
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
 from headworks_scheduler.submission import SubmissionReader
-from headworks_scheduler.views import is_terminal, job_view
+from headworks_scheduler.views import by_bytes, is_terminal, job_view
 from headworks_scheduler.watching import WatchHub
 
 READ_MAX = (
     50  # jobs a call: with the largest payloads and results that is 25 MB, which Redis must not be kept with for long
 )
+
+WATCH_BYTES = 1 << 20  # a message ends with the job that reaches this; clients take 4 MiB by default
 
 Bundle = tuple[list[NewJob], str]
 """The jobs of one call, and the call's traceparent."""
@@ -101,9 +103,10 @@ class SchedulerServicer:
             watch.mark(pending)
             while pending:
                 keys = [key for key in await watch.changed() if key in pending]
-                for job in await self._read(keys, pending):
-                    if job.HasField("finish_time") or not request.terminal_only:
-                        yield pb.WatchJobsResponse(job=job)
+                jobs = await self._read(keys, pending)
+                told = [job for job in jobs if job.HasField("finish_time") or not request.terminal_only]
+                for some in by_bytes(told, WATCH_BYTES):
+                    yield pb.WatchJobsResponse(jobs=some)
 
     async def CancelJob(self, request: pb.CancelJobRequest, caller: CallContext) -> pb.CancelJobResponse:
         """See the proto."""
@@ -122,6 +125,18 @@ class SchedulerServicer:
             remaining.FromMicroseconds(remaining_us)
             response.lease_remaining.CopyFrom(remaining)
         return response
+
+    async def ListJobs(self, request: pb.ListJobsRequest, caller: CallContext) -> pb.ListJobsResponse:
+        """See the proto."""
+        raise NotImplementedError
+
+    async def RedriveJob(self, request: pb.RedriveJobRequest, caller: CallContext) -> pb.RedriveJobResponse:
+        """See the proto."""
+        raise NotImplementedError
+
+    async def RedriveJobs(self, request: pb.RedriveJobsRequest, caller: CallContext) -> pb.RedriveJobsResponse:
+        """See the proto."""
+        raise NotImplementedError
 
     async def _read(self, keys: Sequence[tuple[int, str]], pending: dict[tuple[int, str], str]) -> list[job_pb2.Job]:
         """Read watched jobs; those that have ended leave `pending`."""

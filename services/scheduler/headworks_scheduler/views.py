@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from headworks.scheduler.v1 import job_pb2
 
@@ -47,6 +49,20 @@ def job_view(name: str, fields: dict[str, bytes]) -> job_pb2.Job:
         job.result.data = fields["result"]
         job.result.content_type = fields["type"].decode()
     return job
+
+
+def by_bytes(jobs: Iterable[job_pb2.Job], limit: int) -> Iterator[list[job_pb2.Job]]:
+    """The jobs in order, in groups that end with the one that reaches `limit` bytes."""
+    group: list[job_pb2.Job] = []
+    size = 0
+    for job in jobs:
+        group.append(job)
+        size += job.ByteSize()
+        if size >= limit:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _time(micros: bytes) -> Timestamp:

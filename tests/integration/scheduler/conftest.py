@@ -61,8 +61,9 @@ class Scheduler:
         call = self.stub.WatchJobs(pb.WatchJobsRequest(names=[name]), timeout=10)
         try:
             async for response in call:
-                if response.job.state == state:
-                    return response.job
+                for job in response.jobs:
+                    if job.state == state:
+                        return job
         finally:
             call.cancel()
         raise AssertionError(f"{name} ended before it was {job_pb2.JobState.Name(state)}")

@@ -200,15 +200,15 @@ async def test_a_finished_job_cannot_be_cancelled(scheduler: Scheduler) -> None:
 async def test_a_watch_shows_every_state_and_ends_with_the_job(scheduler: Scheduler) -> None:
     name = await scheduler.submit()
     call: Any = scheduler.stub.WatchJobs(pb.WatchJobsRequest(names=[name]), timeout=10)
-    states = [(await call.read()).job.state]
+    states = [(await call.read()).jobs[0].state]
     async with raw_worker(scheduler.worker) as worker:
         await worker.attach(credit=1)
         jobs = await worker.jobs(1)
-        states.append((await call.read()).job.state)
+        states.append((await call.read()).jobs[0].state)
         await worker.beat(*jobs, progress=job_pb2.Progress(done=3, total=4, message="nearly"))
-        progress = (await call.read()).job.progress
+        progress = (await call.read()).jobs[0].progress
         await worker.finish(*jobs)
-        states.append((await call.read()).job.state)
+        states.append((await call.read()).jobs[0].state)
 
     assert states == [job_pb2.JOB_STATE_READY, job_pb2.JOB_STATE_LEASED, job_pb2.JOB_STATE_SUCCEEDED]
     assert (progress.done, progress.total, progress.message) == (3, 4, "nearly")
@@ -234,7 +234,7 @@ async def test_a_terminal_only_watch_of_many_gives_each_job_once(scheduler: Sche
         for _ in range(2):
             await worker.finish(*await worker.jobs(10), credit=10)
 
-    seen = [response.job.name async for response in call]
+    seen = [job.name async for response in call for job in response.jobs]
 
     assert sorted(seen) == sorted(names)
 

@@ -51,7 +51,7 @@ async def test_a_stopping_replica_sends_its_watchers_to_another_at_once(start: S
         stopped_s = loop.time() - began
 
         assert isinstance(first, pb.WatchJobsResponse)
-        assert first.job.name == name
+        assert [job.name for job in first.jobs] == [name]
         with pytest.raises(AioRpcError) as caught:
             await watch.read()
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headworks.limiter.v1 import limiter_pb2 as headworks_dot_limiter_dot_v1_dot_limiter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headworks/limiter/v1/limiter_service.proto\x12\x14headworks.limiter.v1\x1a\"headworks/limiter/v1/limiter.proto\"D\n\x0c\x43heckRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"A\n\rCheckResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"F\n\x0e\x43onsumeRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"C\n\x0f\x43onsumeResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"L\n\x13\x43onsumeBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"K\n\x14\x43onsumeBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult2\xa1\x02\n\x0eLimiterService\x12P\n\x05\x43heck\x12\".headworks.limiter.v1.CheckRequest\x1a#.headworks.limiter.v1.CheckResponse\x12V\n\x07\x43onsume\x12$.headworks.limiter.v1.ConsumeRequest\x1a%.headworks.limiter.v1.ConsumeResponse\x12\x65\n\x0c\x43onsumeBatch\x12).headworks.limiter.v1.ConsumeBatchRequest\x1a*.headworks.limiter.v1.ConsumeBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headworks/limiter/v1/limiter_service.proto\x12\x14headworks.limiter.v1\x1a\"headworks/limiter/v1/limiter.proto\"D\n\x0c\x43heckRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"A\n\rCheckResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"F\n\x0e\x43onsumeRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"C\n\x0f\x43onsumeResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"L\n\x13\x43onsumeBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"K\n\x14\x43onsumeBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"Y\n\x14\x43onsumeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"X\n\x15\x43onsumeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x33\n\x07results\x18\x02 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult2\x8f\x03\n\x0eLimiterService\x12P\n\x05\x43heck\x12\".headworks.limiter.v1.CheckRequest\x1a#.headworks.limiter.v1.CheckResponse\x12V\n\x07\x43onsume\x12$.headworks.limiter.v1.ConsumeRequest\x1a%.headworks.limiter.v1.ConsumeResponse\x12\x65\n\x0c\x43onsumeBatch\x12).headworks.limiter.v1.ConsumeBatchRequest\x1a*.headworks.limiter.v1.ConsumeBatchResponse\x12l\n\rConsumeStream\x12*.headworks.limiter.v1.ConsumeStreamRequest\x1a+.headworks.limiter.v1.ConsumeStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSUMEBATCHREQUEST']._serialized_end=458
   _globals['_CONSUMEBATCHRESPONSE']._serialized_start=460
   _globals['_CONSUMEBATCHRESPONSE']._serialized_end=535
-  _globals['_LIMITERSERVICE']._serialized_start=538
-  _globals['_LIMITERSERVICE']._serialized_end=827
+  _globals['_CONSUMESTREAMREQUEST']._serialized_start=537
+  _globals['_CONSUMESTREAMREQUEST']._serialized_end=626
+  _globals['_CONSUMESTREAMRESPONSE']._serialized_start=628
+  _globals['_CONSUMESTREAMRESPONSE']._serialized_end=716
+  _globals['_LIMITERSERVICE']._serialized_start=719
+  _globals['_LIMITERSERVICE']._serialized_end=1118
 # @@protoc_insertion_point(module_scope)

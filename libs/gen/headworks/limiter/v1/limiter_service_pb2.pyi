@@ -42,3 +42,19 @@ class ConsumeBatchResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_limiter_pb2.PermitResult]
     def __init__(self, results: _Optional[_Iterable[_Union[_limiter_pb2.PermitResult, _Mapping]]] = ...) -> None: ...
+
+class ConsumeStreamRequest(_message.Message):
+    __slots__ = ("id", "requests")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    requests: _containers.RepeatedCompositeFieldContainer[_limiter_pb2.PermitRequest]
+    def __init__(self, id: _Optional[int] = ..., requests: _Optional[_Iterable[_Union[_limiter_pb2.PermitRequest, _Mapping]]] = ...) -> None: ...
+
+class ConsumeStreamResponse(_message.Message):
+    __slots__ = ("id", "results")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    results: _containers.RepeatedCompositeFieldContainer[_limiter_pb2.PermitResult]
+    def __init__(self, id: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_limiter_pb2.PermitResult, _Mapping]]] = ...) -> None: ...

@@ -55,6 +55,11 @@ class LimiterServiceStub:
                 request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeBatchRequest.SerializeToString,
                 response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeBatchResponse.FromString,
                 _registered_method=True)
+        self.ConsumeStream = channel.stream_stream(
+                '/headworks.limiter.v1.LimiterService/ConsumeStream',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamResponse.FromString,
+                _registered_method=True)
 
 
 class LimiterServiceServicer:
@@ -88,6 +93,17 @@ class LimiterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConsumeStream(self, request_iterator, context):
+        """ConsumeBatch over and over on one stream, the cheapest way to ask. Messages are answered each for itself and may overtake
+        one another; `id` says which answer is whose. A replica reads no further while 16 messages of a stream wait for their answers.
+        Half-close to end: what was asked is still answered.
+
+        Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimiterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +121,11 @@ def add_LimiterServiceServicer_to_server(servicer, server):
                     servicer.ConsumeBatch,
                     request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeBatchRequest.FromString,
                     response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeBatchResponse.SerializeToString,
+            ),
+            'ConsumeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ConsumeStream,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -194,6 +215,33 @@ class LimiterService:
             '/headworks.limiter.v1.LimiterService/ConsumeBatch',
             headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeBatchRequest.SerializeToString,
             headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConsumeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/headworks.limiter.v1.LimiterService/ConsumeStream',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,13 @@ class LimiterServiceStub:
     """Takes permits for each request in turn; each one is all or nothing by itself. Errors are per item, but for
     INVALID_ARGUMENT when the batch is empty or larger than 500.
     """
+    ConsumeStream: _grpc.StreamStreamMultiCallable[_limiter_service_pb2.ConsumeStreamRequest, _limiter_service_pb2.ConsumeStreamResponse]
+    """ConsumeBatch over and over on one stream, the cheapest way to ask. Messages are answered each for itself and may overtake
+    one another; `id` says which answer is whose. A replica reads no further while 16 messages of a stream wait for their answers.
+    Half-close to end: what was asked is still answered.
+
+    Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
+    """
 
 @_typing.type_check_only
 class LimiterServiceAsyncStub(LimiterServiceStub):
@@ -66,6 +73,13 @@ class LimiterServiceAsyncStub(LimiterServiceStub):
     ConsumeBatch: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.ConsumeBatchRequest, _limiter_service_pb2.ConsumeBatchResponse]  # type: ignore[assignment]
     """Takes permits for each request in turn; each one is all or nothing by itself. Errors are per item, but for
     INVALID_ARGUMENT when the batch is empty or larger than 500.
+    """
+    ConsumeStream: _aio.StreamStreamMultiCallable[_limiter_service_pb2.ConsumeStreamRequest, _limiter_service_pb2.ConsumeStreamResponse]  # type: ignore[assignment]
+    """ConsumeBatch over and over on one stream, the cheapest way to ask. Messages are answered each for itself and may overtake
+    one another; `id` says which answer is whose. A replica reads no further while 16 messages of a stream wait for their answers.
+    Half-close to end: what was asked is still answered.
+
+    Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
     """
 
 class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -101,6 +115,19 @@ class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_limiter_service_pb2.ConsumeBatchResponse, _abc.Awaitable[_limiter_service_pb2.ConsumeBatchResponse]]:
         """Takes permits for each request in turn; each one is all or nothing by itself. Errors are per item, but for
         INVALID_ARGUMENT when the batch is empty or larger than 500.
+        """
+
+    @_abc_1.abstractmethod
+    def ConsumeStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_limiter_service_pb2.ConsumeStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_limiter_service_pb2.ConsumeStreamResponse], _abc.AsyncIterator[_limiter_service_pb2.ConsumeStreamResponse]]:
+        """ConsumeBatch over and over on one stream, the cheapest way to ask. Messages are answered each for itself and may overtake
+        one another; `id` says which answer is whose. A replica reads no further while 16 messages of a stream wait for their answers.
+        Half-close to end: what was asked is still answered.
+
+        Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
         """
 
 def add_LimiterServiceServicer_to_server(servicer: LimiterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

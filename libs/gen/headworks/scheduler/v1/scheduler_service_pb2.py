@@ -27,13 +27,15 @@ from headworks.common.v1 import error_pb2 as headworks_dot_common_dot_v1_dot_err
 from headworks.scheduler.v1 import job_pb2 as headworks_dot_scheduler_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.headworks/scheduler/v1/scheduler_service.proto\x12\x16headworks.scheduler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadworks/common/v1/error.proto\x1a headworks/scheduler/v1/job.proto\"g\n\rJobSubmission\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.headworks.scheduler.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\"U\n\x10SubmitJobRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x32\n\x03job\x18\x02 \x01(\x0b\x32%.headworks.scheduler.v1.JobSubmission\"3\n\x11SubmitJobResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\"W\n\x11SubmitJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x33\n\x04jobs\x18\x02 \x03(\x0b\x32%.headworks.scheduler.v1.JobSubmission\"K\n\x12SubmitJobsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.headworks.scheduler.v1.SubmitResult\"]\n\x0cSubmitResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.headworks.common.v1.ItemError\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x0eGetJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.headworks.scheduler.v1.Job\"8\n\x10WatchJobsRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x15\n\rterminal_only\x18\x02 \x01(\x08\"=\n\x11WatchJobsResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.headworks.scheduler.v1.Job\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"q\n\x11\x43\x61ncelJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.headworks.scheduler.v1.Job\x12\x32\n\x0flease_remaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\xf8\x03\n\x10SchedulerService\x12`\n\tSubmitJob\x12(.headworks.scheduler.v1.SubmitJobRequest\x1a).headworks.scheduler.v1.SubmitJobResponse\x12\x63\n\nSubmitJobs\x12).headworks.scheduler.v1.SubmitJobsRequest\x1a*.headworks.scheduler.v1.SubmitJobsResponse\x12W\n\x06GetJob\x12%.headworks.scheduler.v1.GetJobRequest\x1a&.headworks.scheduler.v1.GetJobResponse\x12\x62\n\tWatchJobs\x12(.headworks.scheduler.v1.WatchJobsRequest\x1a).headworks.scheduler.v1.WatchJobsResponse0\x01\x12`\n\tCancelJob\x12(.headworks.scheduler.v1.CancelJobRequest\x1a).headworks.scheduler.v1.CancelJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.headworks/scheduler/v1/scheduler_service.proto\x12\x16headworks.scheduler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadworks/common/v1/error.proto\x1a headworks/scheduler/v1/job.proto\"g\n\rJobSubmission\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.headworks.scheduler.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\"U\n\x10SubmitJobRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x32\n\x03job\x18\x02 \x01(\x0b\x32%.headworks.scheduler.v1.JobSubmission\"3\n\x11SubmitJobResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\"W\n\x11SubmitJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x33\n\x04jobs\x18\x02 \x03(\x0b\x32%.headworks.scheduler.v1.JobSubmission\"K\n\x12SubmitJobsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.headworks.scheduler.v1.SubmitResult\"]\n\x0cSubmitResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\x12-\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.headworks.common.v1.ItemError\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x0eGetJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.headworks.scheduler.v1.Job\"8\n\x10WatchJobsRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x15\n\rterminal_only\x18\x02 \x01(\x08\">\n\x11WatchJobsResponse\x12)\n\x04jobs\x18\x01 \x03(\x0b\x32\x1b.headworks.scheduler.v1.Job\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"q\n\x11\x43\x61ncelJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.headworks.scheduler.v1.Job\x12\x32\n\x0flease_remaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb6\x01\n\tJobFilter\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .headworks.scheduler.v1.JobState\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x11\n\x04lane\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x39\n\x08\x63\x61tegory\x18\x04 \x01(\x0e\x32\'.headworks.scheduler.v1.FailureCategory\x12\x13\n\x0b\x65rror_class\x18\x05 \x01(\tB\x07\n\x05_lane\"\xa9\x01\n\x0fListJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x31\n\x06\x66ilter\x18\x02 \x01(\x0b\x32!.headworks.scheduler.v1.JobFilter\x12-\n\x04view\x18\x03 \x01(\x0e\x32\x1f.headworks.scheduler.v1.JobView\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"V\n\x10ListJobsResponse\x12)\n\x04jobs\x18\x01 \x03(\x0b\x32\x1b.headworks.scheduler.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11RedriveJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x12RedriveJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.headworks.scheduler.v1.Job\"y\n\x12RedriveJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x31\n\x06\x66ilter\x18\x02 \x01(\x0b\x32!.headworks.scheduler.v1.JobFilter\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"=\n\x13RedriveJobsResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*J\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02\x32\xa4\x06\n\x10SchedulerService\x12`\n\tSubmitJob\x12(.headworks.scheduler.v1.SubmitJobRequest\x1a).headworks.scheduler.v1.SubmitJobResponse\x12\x63\n\nSubmitJobs\x12).headworks.scheduler.v1.SubmitJobsRequest\x1a*.headworks.scheduler.v1.SubmitJobsResponse\x12W\n\x06GetJob\x12%.headworks.scheduler.v1.GetJobRequest\x1a&.headworks.scheduler.v1.GetJobResponse\x12\x62\n\tWatchJobs\x12(.headworks.scheduler.v1.WatchJobsRequest\x1a).headworks.scheduler.v1.WatchJobsResponse0\x01\x12`\n\tCancelJob\x12(.headworks.scheduler.v1.CancelJobRequest\x1a).headworks.scheduler.v1.CancelJobResponse\x12]\n\x08ListJobs\x12\'.headworks.scheduler.v1.ListJobsRequest\x1a(.headworks.scheduler.v1.ListJobsResponse\x12\x63\n\nRedriveJob\x12).headworks.scheduler.v1.RedriveJobRequest\x1a*.headworks.scheduler.v1.RedriveJobResponse\x12\x66\n\x0bRedriveJobs\x12*.headworks.scheduler.v1.RedriveJobsRequest\x1a+.headworks.scheduler.v1.RedriveJobsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headworks.scheduler.v1.scheduler_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_JOBVIEW']._serialized_start=1771
+  _globals['_JOBVIEW']._serialized_end=1845
   _globals['_JOBSUBMISSION']._serialized_start=173
   _globals['_JOBSUBMISSION']._serialized_end=276
   _globals['_SUBMITJOBREQUEST']._serialized_start=278
@@ -53,11 +55,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHJOBSREQUEST']._serialized_start=770
   _globals['_WATCHJOBSREQUEST']._serialized_end=826
   _globals['_WATCHJOBSRESPONSE']._serialized_start=828
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=889
-  _globals['_CANCELJOBREQUEST']._serialized_start=891
-  _globals['_CANCELJOBREQUEST']._serialized_end=923
-  _globals['_CANCELJOBRESPONSE']._serialized_start=925
-  _globals['_CANCELJOBRESPONSE']._serialized_end=1038
-  _globals['_SCHEDULERSERVICE']._serialized_start=1041
-  _globals['_SCHEDULERSERVICE']._serialized_end=1545
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=890
+  _globals['_CANCELJOBREQUEST']._serialized_start=892
+  _globals['_CANCELJOBREQUEST']._serialized_end=924
+  _globals['_CANCELJOBRESPONSE']._serialized_start=926
+  _globals['_CANCELJOBRESPONSE']._serialized_end=1039
+  _globals['_JOBFILTER']._serialized_start=1042
+  _globals['_JOBFILTER']._serialized_end=1224
+  _globals['_LISTJOBSREQUEST']._serialized_start=1227
+  _globals['_LISTJOBSREQUEST']._serialized_end=1396
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1398
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1484
+  _globals['_REDRIVEJOBREQUEST']._serialized_start=1486
+  _globals['_REDRIVEJOBREQUEST']._serialized_end=1519
+  _globals['_REDRIVEJOBRESPONSE']._serialized_start=1521
+  _globals['_REDRIVEJOBRESPONSE']._serialized_end=1583
+  _globals['_REDRIVEJOBSREQUEST']._serialized_start=1585
+  _globals['_REDRIVEJOBSREQUEST']._serialized_end=1706
+  _globals['_REDRIVEJOBSRESPONSE']._serialized_start=1708
+  _globals['_REDRIVEJOBSRESPONSE']._serialized_end=1769
+  _globals['_SCHEDULERSERVICE']._serialized_start=1848
+  _globals['_SCHEDULERSERVICE']._serialized_end=2652
 # @@protoc_insertion_point(module_scope)

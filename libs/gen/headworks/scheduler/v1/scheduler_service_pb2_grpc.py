@@ -63,6 +63,21 @@ class SchedulerServiceStub:
                 request_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/headworks.scheduler.v1.SchedulerService/ListJobs',
+                request_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.RedriveJob = channel.unary_unary(
+                '/headworks.scheduler.v1.SchedulerService/RedriveJob',
+                request_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobRequest.SerializeToString,
+                response_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobResponse.FromString,
+                _registered_method=True)
+        self.RedriveJobs = channel.unary_unary(
+                '/headworks.scheduler.v1.SchedulerService/RedriveJobs',
+                request_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobsRequest.SerializeToString,
+                response_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobsResponse.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -120,6 +135,37 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJobs(self, request, context):
+        """Lists the caller's jobs of one queue, newest first by the time of their submit (DEAD: by the time they ended). A page looks at
+        a bounded number of jobs, so one with a filter may have few or none while there are more: go on until next_page_token is empty.
+        Jobs that change while the pages are read may be missed or seen as they were.
+
+        Errors: NOT_FOUND (QUEUE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveJob(self, request, context):
+        """Sends a dead or cancelled job back: READY again, generation + 1, failures and lost leases from 0; its events go on counting.
+
+        Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_NOT_REDRIVABLE) in any other state;
+        RESOURCE_EXHAUSTED (QUEUE_FULL, TENANT_QUEUE_FULL, OUTBOX_FULL, STORE_FULL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveJobs(self, request, context):
+        """Sends the caller's dead jobs of one queue back, those first that died first. One call looks at a bounded number of dead
+        letters: repeat it with next_page_token until that is empty. A job that dies again meanwhile is not met twice.
+
+        Errors: NOT_FOUND (QUEUE_NOT_FOUND); RESOURCE_EXHAUSTED as for RedriveJob, when not even one fits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +193,21 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CancelJobRequest.FromString,
                     response_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListJobsRequest.FromString,
+                    response_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'RedriveJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveJob,
+                    request_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobRequest.FromString,
+                    response_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobResponse.SerializeToString,
+            ),
+            'RedriveJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveJobs,
+                    request_deserializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobsRequest.FromString,
+                    response_serializer=headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -288,6 +349,87 @@ class SchedulerService:
             '/headworks.scheduler.v1.SchedulerService/CancelJob',
             headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CancelJobRequest.SerializeToString,
             headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.scheduler.v1.SchedulerService/ListJobs',
+            headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListJobsRequest.SerializeToString,
+            headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.scheduler.v1.SchedulerService/RedriveJob',
+            headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobRequest.SerializeToString,
+            headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.scheduler.v1.SchedulerService/RedriveJobs',
+            headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobsRequest.SerializeToString,
+            headworks_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RedriveJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

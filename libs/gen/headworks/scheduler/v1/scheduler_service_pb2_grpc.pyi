@@ -65,6 +65,25 @@ class SchedulerServiceStub:
 
     Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_FINISHED) if it has succeeded or is dead.
     """
+    ListJobs: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListJobsRequest, _scheduler_service_pb2.ListJobsResponse]
+    """Lists the caller's jobs of one queue, newest first by the time of their submit (DEAD: by the time they ended). A page looks at
+    a bounded number of jobs, so one with a filter may have few or none while there are more: go on until next_page_token is empty.
+    Jobs that change while the pages are read may be missed or seen as they were.
+
+    Errors: NOT_FOUND (QUEUE_NOT_FOUND).
+    """
+    RedriveJob: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.RedriveJobRequest, _scheduler_service_pb2.RedriveJobResponse]
+    """Sends a dead or cancelled job back: READY again, generation + 1, failures and lost leases from 0; its events go on counting.
+
+    Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_NOT_REDRIVABLE) in any other state;
+    RESOURCE_EXHAUSTED (QUEUE_FULL, TENANT_QUEUE_FULL, OUTBOX_FULL, STORE_FULL).
+    """
+    RedriveJobs: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.RedriveJobsRequest, _scheduler_service_pb2.RedriveJobsResponse]
+    """Sends the caller's dead jobs of one queue back, those first that died first. One call looks at a bounded number of dead
+    letters: repeat it with next_page_token until that is empty. A job that dies again meanwhile is not met twice.
+
+    Errors: NOT_FOUND (QUEUE_NOT_FOUND); RESOURCE_EXHAUSTED as for RedriveJob, when not even one fits.
+    """
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
@@ -102,6 +121,25 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     Cancelling a cancelled job does nothing.
 
     Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_FINISHED) if it has succeeded or is dead.
+    """
+    ListJobs: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListJobsRequest, _scheduler_service_pb2.ListJobsResponse]  # type: ignore[assignment]
+    """Lists the caller's jobs of one queue, newest first by the time of their submit (DEAD: by the time they ended). A page looks at
+    a bounded number of jobs, so one with a filter may have few or none while there are more: go on until next_page_token is empty.
+    Jobs that change while the pages are read may be missed or seen as they were.
+
+    Errors: NOT_FOUND (QUEUE_NOT_FOUND).
+    """
+    RedriveJob: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.RedriveJobRequest, _scheduler_service_pb2.RedriveJobResponse]  # type: ignore[assignment]
+    """Sends a dead or cancelled job back: READY again, generation + 1, failures and lost leases from 0; its events go on counting.
+
+    Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_NOT_REDRIVABLE) in any other state;
+    RESOURCE_EXHAUSTED (QUEUE_FULL, TENANT_QUEUE_FULL, OUTBOX_FULL, STORE_FULL).
+    """
+    RedriveJobs: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.RedriveJobsRequest, _scheduler_service_pb2.RedriveJobsResponse]  # type: ignore[assignment]
+    """Sends the caller's dead jobs of one queue back, those first that died first. One call looks at a bounded number of dead
+    letters: repeat it with next_page_token until that is empty. A job that dies again meanwhile is not met twice.
+
+    Errors: NOT_FOUND (QUEUE_NOT_FOUND); RESOURCE_EXHAUSTED as for RedriveJob, when not even one fits.
     """
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,6 +205,43 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancelling a cancelled job does nothing.
 
         Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_FINISHED) if it has succeeded or is dead.
+        """
+
+    @_abc_1.abstractmethod
+    def ListJobs(
+        self,
+        request: _scheduler_service_pb2.ListJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.ListJobsResponse, _abc.Awaitable[_scheduler_service_pb2.ListJobsResponse]]:
+        """Lists the caller's jobs of one queue, newest first by the time of their submit (DEAD: by the time they ended). A page looks at
+        a bounded number of jobs, so one with a filter may have few or none while there are more: go on until next_page_token is empty.
+        Jobs that change while the pages are read may be missed or seen as they were.
+
+        Errors: NOT_FOUND (QUEUE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def RedriveJob(
+        self,
+        request: _scheduler_service_pb2.RedriveJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.RedriveJobResponse, _abc.Awaitable[_scheduler_service_pb2.RedriveJobResponse]]:
+        """Sends a dead or cancelled job back: READY again, generation + 1, failures and lost leases from 0; its events go on counting.
+
+        Errors: NOT_FOUND (JOB_NOT_FOUND); FAILED_PRECONDITION (JOB_NOT_REDRIVABLE) in any other state;
+        RESOURCE_EXHAUSTED (QUEUE_FULL, TENANT_QUEUE_FULL, OUTBOX_FULL, STORE_FULL).
+        """
+
+    @_abc_1.abstractmethod
+    def RedriveJobs(
+        self,
+        request: _scheduler_service_pb2.RedriveJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.RedriveJobsResponse, _abc.Awaitable[_scheduler_service_pb2.RedriveJobsResponse]]:
+        """Sends the caller's dead jobs of one queue back, those first that died first. One call looks at a bounded number of dead
+        letters: repeat it with next_page_token until that is empty. A job that dies again meanwhile is not met twice.
+
+        Errors: NOT_FOUND (QUEUE_NOT_FOUND); RESOURCE_EXHAUSTED as for RedriveJob, when not even one fits.
         """
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
