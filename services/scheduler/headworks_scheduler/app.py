@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from headworks.scheduler.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from headworks.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
 from headworks.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from headworks_core.batching import MicroBatcher
@@ -21,6 +22,7 @@ from headworks_core.serving import bind, grpc_server
 from headworks_core.store import answers, check_server, redis_client, store_errors
 from redis.asyncio import Redis
 
+from headworks_scheduler.admin import AdminServicer, NoWorkers
 from headworks_scheduler.dispatcher import Dispatcher
 from headworks_scheduler.domain.jobs import Submitted
 from headworks_scheduler.janitor import Janitor
@@ -34,6 +36,7 @@ from headworks_scheduler.sessions import SessionOptions, WorkerServicer
 from headworks_scheduler.settings import Settings
 from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore, StoreOptions
+from headworks_scheduler.store.stats import StatsStore
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.timers import Timers
 from headworks_scheduler.views import expired_failure, poison_failure
@@ -143,8 +146,10 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
         servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)
+        stats = StatsStore(redis, meta)
+        admin = AdminServicer(queues, stats, NoWorkers(), retention_us=_micros(settings.retention_s))
         await _until_listening(listener, settings.redis_timeout_s)
-        ports = await _serve(stack, settings, redis, servicer, workers, hub)
+        ports = await _serve(stack, settings, redis, servicer, admin, workers, hub)
         log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))
         yield ports
 
@@ -163,13 +168,14 @@ async def _serve(
     settings: Settings,
     redis: Redis,
     servicer: SchedulerServicer,
+    admin: AdminServicer,
     workers: WorkerServicer,
     hub: WatchHub,
 ) -> Ports:
     """Open both ports; the API closes last, so that workers' results can still be watched."""
     api_port, api_health = await stack.enter_async_context(
         grpc_server(
-            [bind(add_SchedulerServiceServicer_to_server, servicer)],
+            [bind(add_SchedulerServiceServicer_to_server, servicer), bind(add_AdminServiceServicer_to_server, admin)],
             address=settings.address,
             grace_s=settings.shutdown_grace_s,
             max_message_bytes=API_BYTES,

@@ -76,6 +76,10 @@ class Queues:
             raise NotFound(f"there is no queue {name}; the queues are: {known}", reason=Reason.QUEUE_NOT_FOUND)
         return queue
 
+    def all(self) -> list[Queue]:
+        """Every queue, by name."""
+        return [queue for _, queue in sorted(self._queues.items())]
+
     def __len__(self) -> int:
         return len(self._queues)
 
