@@ -15,6 +15,8 @@ NAMESPACE = QUEUE
 TASK = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 LANE = re.compile(r"[A-Za-z0-9_.:@-]{0,128}")
 WORKER = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
+CONTENT_TYPE = re.compile(r"[\x20-\x7e]{0,100}")
+"""Printable ASCII; what a media type is made of."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 JOB_NAME = re.compile(
     rf"tenants/({TENANT.pattern})/queues/({QUEUE.pattern})/jobs/(\d{{1,4}})-({UUID.pattern})",

@@ -30,6 +30,7 @@ Req = TypeVar("Req")
 Res = TypeVar("Res")
 Context = grpc.aio.ServicerContext[Any, Any]
 GC_THRESHOLD = 20_000  # new containers between two collections of the youngest; CPython: 700
+SETTLE_S = 1.0
 READINESS = "readiness"
 LIVENESS = "liveness"
 
@@ -39,6 +40,7 @@ class MessageStream(Generic[Req, Res]):
 
     def __init__(self, call: Context) -> None:
         self._call = call
+        self._writing: asyncio.Future[None] | None = None
 
     async def read(self) -> Req | None:
         """The next message; None when the caller has half-closed."""
@@ -46,8 +48,16 @@ class MessageStream(Generic[Req, Res]):
         return None if message is grpc.aio.EOF else message
 
     async def write(self, message: Res) -> None:
-        """Hand a message to the transport. Never call it twice at a time."""
-        await self._call.write(message)
+        """Hand a message to the transport. Never call it twice at a time. Cancelling does not stop a write that began."""
+        self._writing = asyncio.ensure_future(self._call.write(message))
+        await asyncio.shield(self._writing)
+
+    async def settle(self) -> None:
+        """Wait for a write that was cancelled: gRPC cannot send a status while one is under way."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=SETTLE_S)
+            if not self._writing.cancelled() and self._writing.done():
+                self._writing.exception()  # whoever awaited it has heard of it, or is gone
 
 
 @dataclass
@@ -118,10 +128,13 @@ def _server_stream(method: str, call: Callable[[Any, Any], AsyncIterator[Any]]) 
 
 def _bidi(method: str, call: Callable[[Any, Any], Awaitable[None]]) -> Any:
     async def handle(_: Any, rpc: Context) -> None:
+        stream = MessageStream[Any, Any](rpc)
         try:
             caller = context.from_metadata(rpc.invocation_metadata(), rpc.time_remaining())
-            await call(MessageStream[Any, Any](rpc), caller)
+            await call(stream, caller)
+            await stream.settle()
         except Exception as error:
+            await stream.settle()
             await _fail(method, rpc, error)
 
     return handle

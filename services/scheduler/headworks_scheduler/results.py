@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from headworks.scheduler.v1 import job_pb2
 from headworks.worker.v1 import session_pb2 as pb
 from headworks_core.errors import InvalidArgument
+from headworks_core.names import CONTENT_TYPE
 from headworks_core.telemetry import is_sampled
 
 from headworks_scheduler.domain.jobs import Completion, FailedAttempt, Release
@@ -17,7 +18,7 @@ from headworks_scheduler.store.jobs import JobStore
 CLASS_MAX, MESSAGE_MAX, TRACE_MAX = 200, 2_000, 16_000
 RELEASE_MAX_US = 3_600_000_000
 RETRY_MAX_US = 604_800_000_000
-MAX_CONTENT_TYPE = 100
+CATEGORIES = frozenset(job_pb2.FailureCategory.values()) - {job_pb2.FAILURE_CATEGORY_UNSPECIFIED}
 
 
 def split_name(name: str) -> tuple[int, str]:
@@ -91,18 +92,13 @@ class ResultRecorder:
         outcome = result.WhichOneof("outcome")
         if outcome == "success":
             payload = result.success.result
-            size = len(payload.data)
-            if size <= self._max_result_bytes and len(payload.content_type) <= MAX_CONTENT_TYPE:
+            wrong = self._wrong_result(payload)
+            if wrong is None:
                 content_type = payload.content_type or "application/json"
                 cell.completed_at.append(index)
                 cell.completed.append(Completion(ref, result.lease_id, payload.data, content_type, result.traceparent))
                 return
-            failure = job_pb2.Failure(
-                error_class="ResultTooLarge",
-                message=f"the result has {size} bytes; at most {self._max_result_bytes}",
-                category=job_pb2.FAILURE_CATEGORY_PERMANENT,
-            )
-            result = pb.Result(job=result.job, lease_id=result.lease_id, failed=pb.Failed(failure=failure))
+            result = pb.Result(job=result.job, lease_id=result.lease_id, failed=pb.Failed(failure=wrong))
             outcome = "failed"
         if outcome == "failed":
             cell.failed_at.append(index)
@@ -114,10 +110,23 @@ class ResultRecorder:
         else:
             raise InvalidArgument(f"result {index} of {result.job} has no outcome")
 
+    def _wrong_result(self, payload: job_pb2.Payload) -> job_pb2.Failure | None:
+        size = len(payload.data)
+        if size > self._max_result_bytes:
+            name, message = "ResultTooLarge", f"the result has {size} bytes; at most {self._max_result_bytes}"
+        elif not CONTENT_TYPE.fullmatch(payload.content_type):
+            name, message = (
+                "InvalidContentType",
+                "the result's content type is not at most 100 printable characters of ASCII",
+            )
+        else:
+            return None
+        return job_pb2.Failure(error_class=name, message=message, category=job_pb2.FAILURE_CATEGORY_PERMANENT)
+
 
 def _failed(ref: str, result: pb.Result) -> FailedAttempt:
     reported = result.failed.failure
-    category = reported.category or job_pb2.FAILURE_CATEGORY_TRANSIENT
+    category = reported.category if reported.category in CATEGORIES else job_pb2.FAILURE_CATEGORY_TRANSIENT
     failure = job_pb2.Failure(
         error_class=reported.error_class[:CLASS_MAX] or "Error",
         message=reported.message[:MESSAGE_MAX],

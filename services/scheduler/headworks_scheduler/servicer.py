@@ -62,7 +62,7 @@ class SchedulerServicer:
     async def SubmitJob(self, request: pb.SubmitJobRequest, caller: CallContext) -> pb.SubmitJobResponse:
         """See the proto."""
         queue = self._queues.get(request.queue or "default")
-        job = self._reader.read(request.job, queue, caller)
+        job = self._reader.read(request.job, queue, caller, "job.")
         (outcome,) = await self._submits(([job], caller.traceparent))
         error = _refusal(job, outcome)
         if error is not None:
@@ -97,7 +97,7 @@ class SchedulerServicer:
     async def WatchJobs(self, request: pb.WatchJobsRequest, caller: CallContext) -> AsyncIterator[pb.WatchJobsResponse]:
         """See the proto."""
         _check_batch("names", len(request.names))
-        names = [self._own(name, caller) for name in request.names]
+        names = [self._own(name, caller, field="names") for name in request.names]
         pending = {(name.cell, name.ref): str(name) for name in names}
         with self._hub.watching(pending) as watch:
             watch.mark(pending)
@@ -160,8 +160,8 @@ class SchedulerServicer:
             jobs.append(job_view(name, fields))
         return jobs
 
-    def _own(self, text: str, caller: CallContext) -> JobName:
-        name = parse_job(text)
+    def _own(self, text: str, caller: CallContext, *, field: str = "name") -> JobName:
+        name = parse_job(text, field=field)
         if name.tenant != caller.tenant or name.cell != self._meta.cell_of(name.queue):
             raise _missing(text)
         return name

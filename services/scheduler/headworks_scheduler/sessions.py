@@ -13,10 +13,10 @@ from google.protobuf.duration_pb2 import Duration
 from headworks.worker.v1 import session_pb2 as pb
 from headworks_core import telemetry
 from headworks_core.context import CallContext
-from headworks_core.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable, Violation, invalid
-from headworks_core.names import WORKER
+from headworks_core.errors import FailedPrecondition, Reason, Unavailable, Violation, invalid
 from headworks_core.serving import MessageStream
 
+from headworks_scheduler import session_rules as rules
 from headworks_scheduler.dispatcher import Dispatcher, SessionSeat
 from headworks_scheduler.domain.jobs import Beat, Claimed, Held
 from headworks_scheduler.domain.matching import Order
@@ -26,8 +26,6 @@ from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
 
 log = structlog.get_logger(__name__)
 
-PROTOCOL = 1
-SLOTS_MAX = 10_000
 ASSIGN_BYTES = 1 << 20  # a message ends with the job that reaches this; clients take 4 MiB by default
 Stream = MessageStream[pb.SessionRequest, pb.SessionResponse]
 
@@ -41,6 +39,7 @@ class SessionOptions:
     heartbeat_s: float = 1.5
     ping_s: float = 5.0
     write_timeout_s: float = 10.0
+    attach_timeout_s: float = 10.0
 
     @property
     def silence_s(self) -> float:
@@ -122,7 +121,7 @@ class Session:
         options: SessionOptions,
     ) -> None:
         """Raises InvalidArgument, NotFound or FailedPrecondition for an Attach that cannot be served."""
-        _check_attach(attach, queues)
+        rules.check_attach(attach, queues)
         self.worker = attach.worker
         self._slots = attach.slots
         self._stream = stream
@@ -140,7 +139,7 @@ class Session:
 
     async def run(self, held: Sequence[pb.HeldLease]) -> None:
         """Serve until the worker half-closes; raises what ended the session otherwise."""
-        lost = await self._renew(held)
+        lost = await self._renew(held, "attach.held")
         attached = pb.Attached(replica=self._options.replica, lost=lost)
         attached.heartbeat_interval.FromMicroseconds(int(self._options.heartbeat_s * 1e6))
         attached.lease.FromMicroseconds(int(self._options.lease_s * 1e6))
@@ -203,15 +202,14 @@ class Session:
             elif kind == "heartbeat":
                 await self._on_heartbeat(message.heartbeat)
             elif kind == "credit":
-                self._on_credit(message.credit.slots, least=1)
+                rules.check_credit(message.credit.slots, "credit.slots", least=1)
+                self._on_credit(message.credit.slots)
             elif kind == "draining":
                 self._dispatcher.detach(self._seat)
             else:
                 raise FailedPrecondition(f"unexpected message: {kind}", reason=Reason.PROTOCOL_VIOLATION)
 
-    def _on_credit(self, slots: int, *, least: int) -> None:
-        if not least <= slots <= SLOTS_MAX:
-            raise InvalidArgument(f"credit: {slots}; {least} to {SLOTS_MAX}")
+    def _on_credit(self, slots: int) -> None:
         if self._seat.credit + len(self.held) + slots > self._slots:
             message = f"credit for more than the {self._slots} slots of the worker"
             raise FailedPrecondition(message, reason=Reason.PROTOCOL_VIOLATION)
@@ -219,35 +217,39 @@ class Session:
             self._dispatcher.credit(self._seat, slots)
 
     async def _on_results(self, results: pb.Results) -> None:
-        if not 1 <= len(results.results) <= BATCH_MAX or results.batch < 1:
-            rule = f"1 to {BATCH_MAX} results in a batch numbered from 1"
-            raise InvalidArgument(f"results: {len(results.results)} in batch {results.batch}; {rule}")
-        for result in results.results:
+        rules.check_results(results, BATCH_MAX)
+        for index, result in enumerate(results.results):
             if self.held.get(result.job) == result.lease_id:
                 del self.held[result.job]
+            else:
+                rules.check_lease(result.job, result.lease_id, self._store.cells, f"results.results[{index}]")
         # The next claim need not wait for the recording, unless a job comes back, whose turn it may be.
         comes_back = any(not result.HasField("success") for result in results.results)
         if not comes_back:
-            self._on_credit(results.credit, least=0)
+            self._on_credit(results.credit)
         lost = await self._recorder.record(results.results)
         self._outgoing.control(pb.SessionResponse(ack=pb.Ack(batch=results.batch, lost=lost)))
         if comes_back:
-            self._on_credit(results.credit, least=0)
+            self._on_credit(results.credit)
 
     async def _on_heartbeat(self, heartbeat: pb.Heartbeat) -> None:
-        lost = await self._renew(heartbeat.held)
+        if len(heartbeat.held) > rules.SLOTS_MAX:
+            raise invalid([Violation("heartbeat.held", f"at most {rules.SLOTS_MAX:,}")])
+        lost = await self._renew(heartbeat.held, "heartbeat.held")
         for lease in lost:
             if self.held.get(lease.job) == lease.lease_id:
                 del self.held[lease.job]
         if lost:
             self._outgoing.control(pb.SessionResponse(lease_lost=pb.LeaseLost(leases=lost)))
 
-    async def _renew(self, held: Sequence[pb.HeldLease]) -> list[pb.LeaseRef]:
-        """Renew leases, pass on requests to cancel; those that are lost."""
+    async def _renew(self, held: Sequence[pb.HeldLease], field: str) -> list[pb.LeaseRef]:
+        """Renew leases, pass on requests to cancel; those that are lost. `field` is where the message has them."""
         cells: dict[int, list[tuple[pb.HeldLease, Held]]] = {}
-        for lease in held:
+        for index, lease in enumerate(held):
+            if self.held.get(lease.job) != lease.lease_id:
+                rules.check_lease(lease.job, lease.lease_id, self._store.cells, f"{field}[{index}]")
             cell, ref = split_name(lease.job)
-            progress = lease.progress.SerializeToString() if lease.HasField("progress") else b""
+            progress = rules.stored_progress(lease.progress) if lease.HasField("progress") else b""
             cells.setdefault(cell, []).append((lease, Held(ref, lease.lease_id, progress)))
         lost: list[pb.LeaseRef] = []
         for cell, leases in cells.items():
@@ -266,29 +268,6 @@ class Session:
             if beat is Beat.CANCEL_REQUESTED:
                 self.cancel(lease.job, lease.lease_id)
         return lost
-
-
-def _check_attach(attach: pb.Attach, queues: Queues) -> None:
-    if attach.protocol != PROTOCOL:
-        message = f"protocol {attach.protocol} is not spoken here; {PROTOCOL} is"
-        raise FailedPrecondition(message, reason=Reason.PROTOCOL_VERSION)
-    violations = []
-    if not WORKER.fullmatch(attach.worker):
-        violations.append(Violation("attach.worker", "1 to 128 of [A-Za-z0-9_.:@-]"))
-    if not 1 <= len(attach.queues) <= 64:
-        violations.append(Violation("attach.queues", "1 to 64"))
-    if any(not 0 <= entry.weight <= 1000 for entry in attach.queues):
-        violations.append(Violation("attach.queues.weight", "1 to 1000"))
-    if len({entry.queue for entry in attach.queues}) != len(attach.queues):
-        violations.append(Violation("attach.queues", "each queue once"))
-    if not 1 <= attach.slots <= SLOTS_MAX:
-        violations.append(Violation("attach.slots", f"1 to {SLOTS_MAX}"))
-    if len(attach.held) > SLOTS_MAX:
-        violations.append(Violation("attach.held", f"at most {SLOTS_MAX}"))
-    if violations:
-        raise invalid(violations)
-    for entry in attach.queues:
-        queues.get(entry.queue)
 
 
 class WorkerServicer:
@@ -313,7 +292,12 @@ class WorkerServicer:
 
     async def Session(self, stream: Stream, caller: CallContext) -> None:
         """See the proto."""
-        first = await stream.read()
+        try:
+            async with asyncio.timeout(self._options.attach_timeout_s):
+                first = await stream.read()
+        except TimeoutError:
+            message = f"no Attach came within {self._options.attach_timeout_s:g} s"
+            raise FailedPrecondition(message, reason=Reason.PROTOCOL_VIOLATION) from None
         if first is None or first.WhichOneof("message") != "attach":
             raise FailedPrecondition("the first message must be Attach", reason=Reason.PROTOCOL_VIOLATION)
         if self._draining:

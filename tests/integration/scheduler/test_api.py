@@ -91,26 +91,26 @@ async def test_a_batch_has_1_to_500_jobs(scheduler: Scheduler, size: int) -> Non
 
 
 BAD_SPECS: list[tuple[str, dict[str, Any]]] = [
-    ("spec.task", {"task": ""}),
-    ("spec.task", {"task": "x" * 201}),
-    ("spec.lane", {"lane": "a b"}),
-    ("spec.level", {"level": -1}),
-    ("spec.level", {"level": 10}),
-    ("spec.payload.data", {"payload": job_pb2.Payload(data=b"x" * 262_145)}),
-    ("spec.payload.content_type", {"payload": job_pb2.Payload(content_type="x" * 101)}),
-    ("spec.delay", {"delay": Duration(seconds=-1)}),
-    ("spec.delay", {"delay": Duration(seconds=367 * 86_400)}),
-    ("spec.expire_after", {"expire_after": Duration()}),
-    ("spec.attempt_timeout", {"attempt_timeout": Duration(nanos=1)}),
-    ("spec.retry.max_attempts", {"retry": job_pb2.RetryPolicy(max_attempts=101)}),
-    ("spec.retry.initial_backoff", {"retry": job_pb2.RetryPolicy(initial_backoff=Duration())}),
+    ("job.spec.task", {"task": ""}),
+    ("job.spec.task", {"task": "x" * 201}),
+    ("job.spec.lane", {"lane": "a b"}),
+    ("job.spec.level", {"level": -1}),
+    ("job.spec.level", {"level": 10}),
+    ("job.spec.payload.data", {"payload": job_pb2.Payload(data=b"x" * 262_145)}),
+    ("job.spec.payload.content_type", {"payload": job_pb2.Payload(content_type="x" * 101)}),
+    ("job.spec.delay", {"delay": Duration(seconds=-1)}),
+    ("job.spec.delay", {"delay": Duration(seconds=367 * 86_400)}),
+    ("job.spec.expire_after", {"expire_after": Duration()}),
+    ("job.spec.attempt_timeout", {"attempt_timeout": Duration(nanos=1)}),
+    ("job.spec.retry.max_attempts", {"retry": job_pb2.RetryPolicy(max_attempts=101)}),
+    ("job.spec.retry.initial_backoff", {"retry": job_pb2.RetryPolicy(initial_backoff=Duration())}),
     (
-        "spec.retry.max_backoff",
+        "job.spec.retry.max_backoff",
         {"retry": job_pb2.RetryPolicy(initial_backoff=Duration(seconds=9), max_backoff=Duration(seconds=8))},
     ),
-    ("spec.retry.multiplier", {"retry": job_pb2.RetryPolicy(multiplier=float("nan"))}),
-    ("spec.retry.jitter", {"retry": job_pb2.RetryPolicy(jitter=1.1)}),
-    ("spec.retry.non_retryable", {"retry": job_pb2.RetryPolicy(non_retryable=["x"] * 21)}),
+    ("job.spec.retry.multiplier", {"retry": job_pb2.RetryPolicy(multiplier=float("nan"))}),
+    ("job.spec.retry.jitter", {"retry": job_pb2.RetryPolicy(jitter=1.1)}),
+    ("job.spec.retry.non_retryable", {"retry": job_pb2.RetryPolicy(non_retryable=["x"] * 21)}),
 ]
 
 

@@ -52,6 +52,8 @@ class StoreOptions:
     finished_max: int = 1_000_000
     outbox_max: int = 1_000_000
     lost_max: int = 3
+    queues: Sequence[Queue] = ()
+    """Those with a retention or a maximum of finished jobs of their own."""
     poison: bytes = b""
     """Serialised Failure of a job that lost too many leases."""
     expired: bytes = b""
@@ -71,6 +73,16 @@ class JobStore:
         self._now_us = now_us
         self._events = "1" if meta.events == "kafka" else "0"
         self._scripts = {name: load("headworks_scheduler.store", name) for name in (*SCRIPTS, "forget")}
+
+        self._kept: list[list[Argument]] = [[] for _ in range(meta.cells)]
+        for queue in options.queues:
+            retention_us = queue.retention_us or options.retention_us
+            self._kept[meta.cell_of(queue.name)] += [queue.name, retention_us, queue.max_finished]
+
+    @property
+    def cells(self) -> int:
+        """How many cells the state lives in."""
+        return self._meta.cells
 
     async def submit(self, jobs: Sequence[NewJob], *, traceparent: str = "") -> list[Submitted]:
         """Record jobs, at most 500 a cell; outcomes in their order. See submit.lua."""
@@ -97,7 +109,7 @@ class JobStore:
             weights = json.dumps({"tenants": dict(queue.tenant_weights), "lanes": dict(queue.lane_weights)})
         options = self._options
         args: list[Argument] = [queue.name, options.delivery_us, options.replica, cell, weights]
-        args += [self._events, options.retention_us, options.expired]
+        args += [self._events, options.expired]
         for worker, wanted in workers:
             args += [worker, wanted]
         reply = await self._call("claim", cell, args, traceparent)
@@ -115,14 +127,14 @@ class JobStore:
 
     async def complete(self, cell: int, items: Sequence[Completion], *, traceparent: str = "") -> list[bool]:
         """Handlers returned; at most 500. False: the lease was lost and nothing changed."""
-        args: list[Argument] = [self._events, self._options.retention_us]
+        args: list[Argument] = [self._events]
         for item in items:
             args += [item.ref, item.lease_id, item.result, item.content_type, item.traceparent]
         return [code == 0 for code in await self._call("complete", cell, args, traceparent)]
 
     async def fail(self, cell: int, items: Sequence[FailedAttempt], *, traceparent: str = "") -> list[bool]:
         """Handlers failed; at most 500. False: the lease was lost and nothing changed."""
-        args: list[Argument] = [self._events, self._options.retention_us]
+        args: list[Argument] = [self._events]
         for item in items:
             args += [item.ref, item.lease_id, item.failure, item.event_failure, 1 if item.retryable else 0]
             args += [item.retry_after_us, item.luck_milli, item.traceparent]
@@ -130,7 +142,7 @@ class JobStore:
 
     async def release(self, cell: int, items: Sequence[Release], *, traceparent: str = "") -> list[bool]:
         """Workers give jobs back; at most 500. False: the lease was lost and nothing changed."""
-        args: list[Argument] = [self._events, self._options.retention_us]
+        args: list[Argument] = [self._events]
         for item in items:
             args += [item.ref, item.lease_id, item.delay_us, item.traceparent]
         return [code == 0 for code in await self._call("release", cell, args, traceparent)]
@@ -138,23 +150,24 @@ class JobStore:
     async def reap(self, cell: int, *, limit: int = BATCH_MAX) -> Reaped:
         """Take the jobs of ended leases from their workers."""
         options = self._options
-        args: list[Argument] = [self._events, options.retention_us, options.lost_max, options.poison, limit]
+        args: list[Argument] = [self._events, options.lost_max, options.poison, limit]
         return Reaped(*await self._call("reap", cell, args))
 
     async def due(self, cell: int, *, limit: int = BATCH_MAX) -> tuple[int, int]:
         """Handle timers whose time has come; (how many, microseconds until the next one or -1)."""
-        args: list[Argument] = [self._events, self._options.retention_us, self._options.expired, limit]
+        args: list[Argument] = [self._events, self._options.expired, limit]
         handled, next_us = await self._call("due", cell, args)
         return handled, next_us
 
     async def forget(self, cell: int, *, limit: int = BATCH_MAX) -> int:
-        """Delete finished jobs whose time is over; how many."""
-        deleted: int = await self._call("forget", cell, [self._options.finished_max, limit])
+        """Delete finished jobs whose time is over, and those that are too many; how many."""
+        args: list[Argument] = [self._options.finished_max, limit, self._options.retention_us, *self._kept[cell]]
+        deleted: int = await self._call("forget", cell, args)
         return deleted
 
     async def cancel(self, cell: int, ref: str, *, traceparent: str = "") -> tuple[CancelOutcome, int]:
         """End a job or ask its worker to; with the microseconds until the lease ends, if one is held."""
-        args: list[Argument] = [self._events, self._options.retention_us, ref, traceparent]
+        args: list[Argument] = [self._events, ref, traceparent]
         code, remaining_us = await self._call("cancel", cell, args, traceparent)
         return CancelOutcome(code), remaining_us
 
