@@ -11,7 +11,7 @@ from headworks_core.errors import FailedPrecondition, Reason
 
 META = "hw:meta"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +39,31 @@ async def join(redis: Redis, wanted: Meta) -> Meta:
     fields = {"schema": f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}", "cells": str(wanted.cells)}
     if wanted.events:
         fields["events"] = wanted.events
-    async with redis.pipeline(transaction=True) as pipe:
-        for field, value in fields.items():
-            pipe.hsetnx(META, field, value)
-        pipe.hgetall(META)
-        stored = {key.decode(): value.decode() for key, value in (await pipe.execute())[-1].items()}
+    stored = _decoded(await redis.hgetall(META))
+    if not fields.keys() <= stored.keys():  # only then: a full server accepts no write, and must be able to drain
+        async with redis.pipeline(transaction=True) as pipe:
+            for field, value in fields.items():
+                pipe.hsetnx(META, field, value)
+            pipe.hgetall(META)
+            stored = _decoded((await pipe.execute())[-1])
     _check(stored, fields)
     return Meta(cells=int(stored["cells"]), events=stored.get("events", ""))
 
 
+def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in fields.items()}
+
+
 def _check(stored: dict[str, str], wanted: dict[str, str]) -> None:
-    major = int(stored["schema"].split(".")[0])
-    if major > SCHEMA_MAJOR:
-        message = f"{META} has schema {stored['schema']}; this release understands up to {SCHEMA_MAJOR}.x: upgrade it"
+    schema = stored["schema"]
+    major, _, minor = schema.partition(".")
+    if not (major.isdecimal() and minor.isdecimal()):
+        message = f"{META} has schema {schema!r}, which no release has written"
         raise FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
-    for field in wanted.keys() - {"schema"}:
+    if int(major) > SCHEMA_MAJOR:
+        message = f"{META} has schema {schema}; this release understands up to {SCHEMA_MAJOR}.x: upgrade it"
+        raise FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
+    for field in sorted(wanted.keys() - {"schema"}):
         if stored[field] != wanted[field]:
             message = (
                 f"{META} says {field} = {stored[field]}, this replica was told {wanted[field]}; "

@@ -70,7 +70,7 @@ class AdminServicer:
             max_size_per_tenant=queue.max_size_per_tenant,
             max_attempts=queue.retry.max_attempts,
             attempt_timeout=_duration(queue.attempt_timeout_us),
-            retention=_duration(self._retention_us),
+            retention=_duration(queue.retention_us or self._retention_us),
             stats=_stats_view(stats),
             own=pb.TenantStats(waiting=stats.own_waiting, dead=stats.own_dead),
         )

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 from headworks.scheduler.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
@@ -15,11 +14,13 @@ from headworks.worker.v1.worker_service_pb2_grpc import add_WorkerServiceService
 from headworks_core.batching import MicroBatcher
 from headworks_core.cells import Meta, join
 from headworks_core.errors import Unavailable
+from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, forever, running
 from headworks_core.names import job_of_ref
 from headworks_core.readiness import Readiness
+from headworks_core.scripts import commands
 from headworks_core.serving import bind, grpc_server
-from headworks_core.store import answers, check_server, redis_client, store_errors
+from headworks_core.store import check_permissions, check_server, redis_client, starting
 from redis.asyncio import Redis
 
 from headworks_scheduler.admin import AdminServicer, NoWorkers
@@ -27,7 +28,7 @@ from headworks_scheduler.dispatcher import Dispatcher
 from headworks_scheduler.domain.jobs import Submitted
 from headworks_scheduler.janitor import Janitor
 from headworks_scheduler.notices import Notices
-from headworks_scheduler.queues import load_queues
+from headworks_scheduler.queues import Queues, load_queues
 from headworks_scheduler.reaper import Reaper
 from headworks_scheduler.relay import Relay
 from headworks_scheduler.results import ResultRecorder
@@ -47,6 +48,7 @@ log = structlog.get_logger(__name__)
 SWEEP_S = 5.0
 PROBE_S = 1.0
 PROBE_TIMEOUT_S = 2.0
+COMMANDS = {"EVALSHA", "SUBSCRIBE", "BLPOP", "XREAD", *commands("headworks_scheduler.store")}
 JANITOR_S = 1.0
 API_BYTES = 16 << 20  # largest message: a batch of submits
 WORKER_BYTES = 8 << 20  # largest message: a batch of results
@@ -102,7 +104,7 @@ def _micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def _store_options(settings: Settings) -> StoreOptions:
+def _store_options(settings: Settings, queues: Queues) -> StoreOptions:
     return StoreOptions(
         replica=settings.replica_id,
         lease_us=_micros(settings.lease_s),
@@ -111,6 +113,7 @@ def _store_options(settings: Settings) -> StoreOptions:
         finished_max=settings.finished_max,
         outbox_max=settings.outbox_max,
         lost_max=settings.lost_leases_max,
+        queues=[queue for queue in queues.all() if queue.retention_us or queue.max_finished],
         poison=poison_failure(),
         expired=expired_failure(),
     )
@@ -119,7 +122,12 @@ def _store_options(settings: Settings) -> StoreOptions:
 def _session_options(settings: Settings) -> SessionOptions:
     """A worker beats three times within the shorter of the two lease lengths."""
     heartbeat_s = min(settings.delivery_s, settings.lease_s) / 3
-    return SessionOptions(replica=settings.replica_id, lease_s=settings.lease_s, heartbeat_s=heartbeat_s)
+    return SessionOptions(
+        replica=settings.replica_id,
+        lease_s=settings.lease_s,
+        heartbeat_s=heartbeat_s,
+        attach_timeout_s=settings.attach_timeout_s,
+    )
 
 
 @asynccontextmanager
@@ -129,10 +137,11 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_client(settings.redis_url, timeout_s=settings.redis_timeout_s))
         listening = await stack.enter_async_context(redis_client(settings.redis_url, timeout_s=None, connections=2))
-        with store_errors():
+        with starting(settings.redis_url):
             server = await check_server(redis, durable=True)
+            await check_permissions(redis, COMMANDS, key="{hw:0}:leases", channel="{hw:0}:timers")
             meta = await join(redis, Meta(cells=settings.cells, events=settings.events))
-        store = JobStore(redis, meta, _store_options(settings))
+        store = JobStore(redis, meta, _store_options(settings, queues))
         dispatcher = Dispatcher(store, queues)
         hub = WatchHub()
         recorder = ResultRecorder(store, meta.cells, max_result_bytes=settings.max_payload_bytes)
@@ -191,8 +200,8 @@ async def _serve(
             drain=lambda: workers.drain(timeout_s=settings.shutdown_grace_s),
         )
     )
-    readiness = Readiness(partial(answers, redis, timeout_s=PROBE_TIMEOUT_S), worker_health, api_health)
-    await readiness.begin()
+    readiness = Readiness({"store": StoreFitness(redis, durable=True, timeout_s=PROBE_TIMEOUT_S)})
+    await readiness.begin(worker_health, api_health)
     await stack.enter_async_context(running(every(PROBE_S, readiness.probe, name="readiness")))
     return Ports(api_port, worker_port)
 

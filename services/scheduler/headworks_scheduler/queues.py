@@ -47,6 +47,8 @@ class _Queue(BaseModel):
     max_size_per_tenant: int | None = Field(default=None, ge=1)
     attempt_timeout: Duration = Field(default=1_800_000_000, le=604_800_000_000)
     retry: _Retry = _Retry()
+    retention: Duration | None = Field(default=None, ge=1_000_000, le=31_622_400_000_000)
+    max_finished: int | None = Field(default=None, ge=1)
     tenant_weights: dict[Annotated[str, Field(pattern=f"^{TENANT.pattern}$")], Weight] = Field(
         default={}, max_length=1000
     )
@@ -115,6 +117,8 @@ def _queue(name: str, entry: _Queue) -> Queue:
         max_size_per_tenant=entry.max_size_per_tenant or entry.max_size,
         attempt_timeout_us=entry.attempt_timeout,
         retry=policy,
+        retention_us=entry.retention or 0,
+        max_finished=entry.max_finished or 0,
         tenant_weights=entry.tenant_weights,
         lane_weights=entry.lane_weights,
     )

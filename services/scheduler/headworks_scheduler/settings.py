@@ -36,12 +36,14 @@ class Settings(ServiceSettings):
     """Seconds that a lease lasts after the last heartbeat that listed it."""
     delivery_s: float = Field(5.0, ge=0.1, le=600)
     """Seconds that a new lease lasts until a heartbeat lists it."""
+    attach_timeout_s: float = Field(10.0, ge=0.1, le=600)
+    """Seconds that a new session has for its first message."""
     reconnect_grace_s: float = Field(10.0, ge=0, le=600)
     """Seconds after this replica's start, or Redis' return, during which no lease is reaped."""
     lost_leases_max: int = Field(3, ge=0, le=100)
     """Leases that a job may lose before it is a dead letter (POISON)."""
     retention_s: float = Field(86_400.0, ge=1, le=31_622_400)
-    """Seconds that finished jobs and their results are kept."""
+    """Seconds that finished jobs and their results are kept, unless their queue says otherwise."""
     finished_max: int = Field(1_000_000, ge=1_000)
     """Finished jobs that a cell keeps at most; the oldest go first."""
     outbox_max: int = Field(1_000_000, ge=1_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -56,6 +57,12 @@ def _event(field: bytes, text: bytes) -> dict[bytes, bytes]:
     return dict(zip(EVENT, words, strict=True))
 
 
+def order_keys(contents: Contents) -> set[str]:
+    """The keys of queues that say who waits and whose turn it is; not the lists of their jobs."""
+    lists = re.compile(r".*:q:[^:]+:(jobs:.*|dead|dead:.*|finished)")
+    return {key for key in contents if ":q:" in key and not lists.fullmatch(key)}
+
+
 def differences(actual: Contents, models: Sequence[CellModel]) -> dict[str, tuple[Any, Any]]:
     """Keys that do not hold what the models say: what they hold, what they should."""
     is_, should = _normal(actual, models), _expected(models)
@@ -103,14 +110,30 @@ def _of_cell(model: CellModel) -> Contents:
     contents["seq"] = str(model.seq).encode() if model.seq else b""
     contents["lease"] = str(model.last_lease).encode() if model.last_lease else b""
     contents["leases"] = {job.ref: job.lease_ends for job in jobs if job.state is State.LEASED}
-    contents["finished"] = {job.ref: job.forgotten for job in jobs if job.state in TERMINAL}
+    contents["ended"] = {job.queue: 0 for job in jobs if job.state in TERMINAL}
     contents["timers"] = _timers(jobs)
     contents["outbox"] = [dict(zip(EVENT, values, strict=True)) for values in model.outbox]
     for queue in {job.queue for job in jobs} | model.waiters.keys():
         contents[f"q:{queue}:waiters"] = model.waiters.get(queue, set())
         contents[f"q:{queue}:counts"] = _counts(job for job in jobs if job.queue == queue)
         contents |= {f"q:{queue}:{key}": value for key, value in _order(model, queue).items()}
+        contents |= {f"q:{queue}:{key}": value for key, value in _lists(jobs, queue).items()}
     return contents
+
+
+def _lists(jobs: Iterable[Job], queue: str) -> Contents:
+    """What is kept for lists and for the janitor."""
+    lists: dict[str, dict[str, int]] = {}
+    for job in jobs:
+        if job.queue != queue:
+            continue
+        lists.setdefault(f"jobs:{job.new.tenant}", {})[job.new.tail] = job.created
+        if job.state in TERMINAL:
+            lists.setdefault("finished", {})[job.ref] = job.finished
+        if job.state is State.DEAD:
+            lists.setdefault("dead", {})[job.ref] = job.finished
+            lists.setdefault(f"dead:{job.new.tenant}", {})[job.new.tail] = job.finished
+    return lists
 
 
 EVENT = [b"job", b"type", b"task", b"seq", b"attempt", b"gen", b"state", b"at", b"trace", b"failure"]
@@ -127,6 +150,7 @@ def _counts(jobs: Iterable[Job]) -> dict[str, bytes]:
     for job in jobs:
         if job.state in WAITING:
             counts.update(["waiting", f"waiting:{job.new.tenant}"])
+            counts.update([f"ready:{job.new.level}"] if job.state is State.READY else [])
         elif job.state is State.LEASED:
             counts.update(["leased"])
     return {name: str(n).encode() for name, n in counts.items()}

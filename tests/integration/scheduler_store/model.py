@@ -54,7 +54,6 @@ class Job:
     replica: str = ""
     started: int = 0
     finished: int = 0
-    forgotten: int = 0
     progress: bytes = b""
     cancel: bool = False
     failure: bytes = b""
@@ -293,12 +292,21 @@ class CellModel:
         return (CancelOutcome.CANCELLED if job.state is State.CANCELLED else CancelOutcome.FINISHED), 0
 
     def forget(self, limit: int) -> int:
-        """Finished jobs beyond the cap, else those whose time is over."""
-        finished = sorted((job.forgotten, job.ref) for job in self.jobs.values() if job.state in TERMINAL)
-        surplus = min(limit, len(finished) - self.options.finished_max)
-        gone = finished[:surplus] if surplus > 0 else [entry for entry in finished if entry[0] <= self.now][:limit]
-        for _, ref in gone:
-            del self.jobs[ref]
+        """Queue by queue those beyond its cap, else those whose time is over; then those beyond the cell's cap."""
+        finished = sorted((job for job in self.jobs.values() if job.state in TERMINAL), key=_end)
+        rules = {queue.name: queue for queue in self.options.queues}
+        gone: list[Job] = []
+        for name in sorted({job.queue for job in finished}):
+            jobs = [job for job in finished if job.queue == name]
+            rule = rules.get(name, Queue())
+            surplus = len(jobs) - rule.max_finished if rule.max_finished else 0
+            kept_us = rule.retention_us or self.options.retention_us
+            over = jobs[:surplus] if surplus > 0 else [job for job in jobs if job.finished + kept_us <= self.now]
+            gone += over[: limit - len(gone)]
+        left = [job for job in finished if job not in gone]
+        gone += left[: max(0, min(limit - len(gone), len(left) - self.options.finished_max))]
+        for job in gone:
+            del self.jobs[job.ref]
         return len(gone)
 
     def watch(self, ref: str, replica: str) -> None:
@@ -359,7 +367,7 @@ class CellModel:
 
     def _finish(self, job: Job, kind: str, state: State, trace: str, failure: bytes = b"") -> None:
         self._drop_timers(job)
-        job.state, job.finished, job.forgotten = state, self.now, self.now + self.options.retention_us
+        job.state, job.finished = state, self.now
         self._emit(job, kind, trace, failure)
         self._notify(job)
 
@@ -382,3 +390,7 @@ class CellModel:
     def _notify(self, job: Job) -> None:
         for replica in job.watch:
             self.told.changed.setdefault(replica, []).append(job.ref)
+
+
+def _end(job: Job) -> tuple[int, str, str]:
+    return job.finished, job.queue, job.ref

@@ -14,6 +14,8 @@ WEIGHTED = Queue(
     max_size_per_tenant=8,
     tenant_weights={"ann": 3, "cy": 1000},
     lane_weights={"": 2, "Z": 5},
+    retention_us=3_000_000,
+    max_finished=2,
 )
 QUEUES = {queue.name: queue for queue in (WEIGHTED, Queue("plain"))}
 OPTIONS = StoreOptions(
@@ -24,6 +26,7 @@ OPTIONS = StoreOptions(
     finished_max=4,
     outbox_max=9,
     lost_max=1,
+    queues=(WEIGHTED,),
     poison=b"poison",
     expired=b"expired",
 )

@@ -42,6 +42,10 @@ class Queue:
     max_size_per_tenant: int = 1_000_000
     attempt_timeout_us: int = 1_800_000_000
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retention_us: int = 0
+    """How long finished jobs are kept; 0: as long as the service keeps them."""
+    max_finished: int = 0
+    """Finished jobs kept at most; 0: as many as its cell keeps."""
     tenant_weights: Mapping[str, int] = field(default_factory=dict)
     lane_weights: Mapping[str, int] = field(default_factory=dict)
 

@@ -3,9 +3,8 @@
 -- KEYS[1]  the cell's prefix
 -- ARGV[1]  now_us
 -- ARGV[2]  events        1 if the outbox is in use
--- ARGV[3]  retention_us
--- ARGV[4]  ref
--- ARGV[5]  trace         of the caller, "" when not sampled
+-- ARGV[3]  ref
+-- ARGV[4]  trace         of the caller, "" when not sampled
 --
 -- returns  {0 CANCELLED now or before, 1 the worker was asked, 2 it has succeeded or is dead, 3 there is none;
 --          us until the lease ends, 0 if there is none}
@@ -15,7 +14,7 @@
 --@include ready
 --@include ending
 
-local events, retention_us, ref, trace = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local events, ref, trace = ARGV[2], ARGV[3], ARGV[4]
 local job = read_job(ref, {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane',
   'replica'})
 local tenant, queue, tail = parts(ref)
@@ -43,9 +42,7 @@ end
 if job.state == READY then
   unready(tenant, queue, tail, job.level, job.lane or '')
 end
-local sequence = emit(events, job, 'cancelled', CANCELLED, trace, '')
-redis.call('HSET', job_key(ref), 'state', CANCELLED, 'finished', int(now_us), 'events', sequence)
-forget_later({ref}, retention_us)
+finish(events, job, 'cancelled', CANCELLED, trace, '')
 count_waiting(queue, tenant, -1)
 count_flush()
 notify(ref, job.watch)

@@ -9,9 +9,8 @@
 -- ARGV[5]  cell number, for the jobs' names
 -- ARGV[6]  weights       JSON {"tenants": {name: weight}, "lanes": {...}}, "" for none
 -- ARGV[7]  events        1 if the outbox is in use
--- ARGV[8]  retention_us  for jobs that turn out to be expired
--- ARGV[9]  expired       a serialised Failure for their dead letter
--- ARGV[10]... pairs: worker, how many jobs for it (in all at most 500)
+-- ARGV[8]  expired       a serialised Failure for the dead letter of jobs that turn out to be expired
+-- ARGV[9]... pairs: worker, how many jobs for it (in all at most 500)
 --
 -- returns  a flat list, six a job: name, lease_id, attempt, spec, trace ("" when not sampled), policy
 -- effect   the jobs are LEASED; expired ones are DEAD instead, with event `dead`, and after 500 of those it returns with
@@ -29,14 +28,13 @@ local until_us, started_us = int(now_us + tonumber(ARGV[3])), int(now_us)
 local last_lease = math.max(tonumber(redis.call('GET', cell .. ':lease')) or 0, now_us - 1)
 local CLAIM_FIELDS = {'spec', 'attempts', 'trace', 'policy', 'expires', 'watch', 'task', 'events', 'gen'}
 local EXPIRED_MAX = 500
-local claimed, leases, left = {}, {}, {}  -- left: jobs that no longer wait, by tenant
+local claimed, leases = {}, {}
+local left, left_levels = {}, {}  -- jobs that no longer wait, by tenant and by level
 local expired, timers = 0, {}
 
 local function expire(job)
   expired = expired + 1
-  local sequence = emit(ARGV[7], job, 'dead', DEAD, job.trace or '', ARGV[9])
-  redis.call('HSET', job_key(job.ref), 'state', DEAD, 'finished', started_us, 'events', sequence, 'failure', ARGV[9])
-  forget_later({job.ref}, tonumber(ARGV[8]))
+  finish(ARGV[7], job, 'dead', DEAD, job.trace or '', ARGV[8], 'failure', ARGV[8])
 end
 
 local function lease(job, tenant, tail, worker)
@@ -54,9 +52,9 @@ end
 
 -- The next jobs for one worker; false when it got fewer than it wanted.
 local function serve_worker(worker, wanted)
-  local function taken(tenant, tail)
+  local function taken(level, tenant, tail)
     local job = read_job(tenant .. '/' .. queue .. '/' .. tail, CLAIM_FIELDS)
-    left[tenant] = (left[tenant] or 0) + 1
+    left[tenant], left_levels[level] = (left[tenant] or 0) + 1, (left_levels[level] or 0) + 1
     if job.expires then
       timers[#timers + 1] = 'x' .. job.ref
     end
@@ -78,7 +76,7 @@ end
 
 redis.call('SREM', q .. ':waiters', replica)
 local satisfied = true
-for i = 10, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   satisfied = satisfied and serve_worker(ARGV[i], tonumber(ARGV[i + 1]))
 end
 
@@ -92,6 +90,9 @@ if #timers > 0 then
 end
 for tenant, n in pairs(left) do
   count_waiting(queue, tenant, -n)
+end
+for level, n in pairs(left_levels) do
+  count_ready(queue, level, -n)
 end
 count_flush()
 if not satisfied then

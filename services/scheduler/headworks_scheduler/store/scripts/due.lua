@@ -3,9 +3,8 @@
 -- KEYS[1]  the cell's prefix
 -- ARGV[1]  now_us
 -- ARGV[2]  events        1 if the outbox is in use
--- ARGV[3]  retention_us
--- ARGV[4]  expired       a serialised Failure for the dead letter
--- ARGV[5]  limit         at most 500
+-- ARGV[3]  expired       a serialised Failure for the dead letter
+-- ARGV[4]  limit         at most 500
 --
 -- returns  {timers handled, us until the next one or -1}
 -- effect   `r` timers: SCHEDULED -> READY; `x` timers: SCHEDULED or READY -> DEAD with event `dead`
@@ -14,10 +13,10 @@
 --@include ready
 --@include ending
 
-local events, retention_us, expired = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local events, expired = ARGV[2], ARGV[3]
 local timers = cell .. ':timers'
 local DUE_FIELDS = {'state', 'task', 'attempts', 'events', 'gen', 'watch', 'level', 'lane', 'seq', 'trace'}
-local members = redis.call('ZRANGEBYSCORE', timers, '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[5]))
+local members = redis.call('ZRANGEBYSCORE', timers, '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[4]))
 
 local function start(job, tenant, queue, tail)
   if job.state ~= SCHEDULED then
@@ -36,9 +35,7 @@ local function expire(job, tenant, queue, tail)
     return
   end
   redis.call('ZREM', timers, 'r' .. job.ref)
-  local sequence = emit(events, job, 'dead', DEAD, job.trace or '', expired)
-  redis.call('HSET', job_key(job.ref), 'state', DEAD, 'finished', int(now_us), 'events', sequence, 'failure', expired)
-  forget_later({job.ref}, retention_us)
+  finish(events, job, 'dead', DEAD, job.trace or '', expired, 'failure', expired)
   count_waiting(queue, tenant, -1)
   notify(job.ref, job.watch)
 end

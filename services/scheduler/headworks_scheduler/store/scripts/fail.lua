@@ -3,8 +3,7 @@
 -- KEYS[1]  the cell's prefix
 -- ARGV[1]  now_us
 -- ARGV[2]  events        1 if the outbox is in use
--- ARGV[3]  retention_us
--- ARGV[4]... at most 500 times: ref, lease_id, failure, event_failure, retryable (1 or 0), retry_after_us (-1: the policy
+-- ARGV[3]... at most 500 times: ref, lease_id, failure, event_failure, retryable (1 or 0), retry_after_us (-1: the policy
 --          decides), luck_milli (0..999), trace
 --
 -- returns  one number an item: 0 recorded (now or by an earlier call), 1 the lease was lost and nothing changed
@@ -15,7 +14,7 @@
 --@include ready
 --@include ending
 
-local events, retention_us = ARGV[2], tonumber(ARGV[3])
+local events = ARGV[2]
 local FAIL_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'failures', 'policy',
   'level', 'lane', 'seq', 'expires'}
 
@@ -28,11 +27,9 @@ local function back_off(policy, failures, luck_milli)
   return delay - math.floor(math.floor(delay * jitter / 1000) * luck_milli / 1000)
 end
 
-local function finish(job, type, state, at, failures)
-  local sequence = emit(events, job, type, state, ARGV[at + 7], type == 'dead' and ARGV[at + 3] or '')
-  redis.call('HSET', job_key(job.ref), 'state', state, 'finished', int(now_us), 'events', sequence,
-    'failure', ARGV[at + 2], 'failures', failures)
-  forget_later({job.ref}, retention_us)
+local function stop(job, type, state, at, failures)
+  local told = type == 'dead' and ARGV[at + 3] or ''
+  finish(events, job, type, state, ARGV[at + 7], told, 'failure', ARGV[at + 2], 'failures', failures)
 end
 
 local function retry(job, tenant, queue, tail, at, failures)
@@ -48,7 +45,7 @@ local function retry(job, tenant, queue, tail, at, failures)
 end
 
 local results = {}
-for at = 4, #ARGV, 8 do
+for at = 3, #ARGV, 8 do
   local ref = ARGV[at]
   local job = read_job(ref, FAIL_FIELDS)
   local word = standing(job, ARGV[at + 1])
@@ -60,9 +57,9 @@ for at = 4, #ARGV, 8 do
     redis.call('ZREM', cell .. ':leases', ref)
     count(queue, 'leased', -1)
     if ARGV[at + 4] ~= '1' or failures >= attempts_max then
-      finish(job, 'dead', DEAD, at, failures)
+      stop(job, 'dead', DEAD, at, failures)
     elseif job.cancel then
-      finish(job, 'cancelled', CANCELLED, at, failures)
+      stop(job, 'cancelled', CANCELLED, at, failures)
     else
       retry(job, tenant, queue, tail, at, failures)
     end

@@ -3,10 +3,9 @@
 -- KEYS[1]  the cell's prefix
 -- ARGV[1]  now_us
 -- ARGV[2]  events        1 if the outbox is in use
--- ARGV[3]  retention_us
--- ARGV[4]  lost_max      leases a job may lose before it is poison
--- ARGV[5]  poison        a serialised Failure for the dead letter
--- ARGV[6]  limit         at most 500
+-- ARGV[3]  lost_max      leases a job may lose before it is poison
+-- ARGV[4]  poison        a serialised Failure for the dead letter
+-- ARGV[5]  limit         at most 500
 --
 -- returns  {leases that ended, of these: undelivered, lost, poison, cancelled, repaired}
 -- effect   the lease_id moves on, so the old worker is fenced; READY at its old place, DEAD with event `dead`, or
@@ -16,20 +15,11 @@
 --@include ready
 --@include ending
 
-local events, retention_us, lost_max, poison = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local events, lost_max, poison = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local REAP_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane', 'seq',
   'beat', 'lost', 'undelivered', 'trace', 'expires'}
-local ended = redis.call('ZRANGEBYSCORE', cell .. ':leases', '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[6]))
+local ended = redis.call('ZRANGEBYSCORE', cell .. ':leases', '-inf', int(now_us), 'LIMIT', 0, tonumber(ARGV[5]))
 local undelivered, lost, poisoned, cancelled, repaired = 0, 0, 0, 0, 0
-
-local function finish(job, type, state, failure)
-  local sequence = emit(events, job, type, state, job.trace or '', failure)
-  redis.call('HSET', job_key(job.ref), 'state', state, 'finished', int(now_us), 'events', sequence)
-  if failure ~= '' then
-    redis.call('HSET', job_key(job.ref), 'failure', failure)
-  end
-  forget_later({job.ref}, retention_us)
-end
 
 local function reap(job)
   local key = job_key(job.ref)
@@ -48,10 +38,10 @@ local function reap(job)
   end
   if job.cancel then
     cancelled = cancelled + 1
-    finish(job, 'cancelled', CANCELLED, '')
+    finish(events, job, 'cancelled', CANCELLED, job.trace or '', '')
   elseif delivered and (tonumber(job.lost) or 0) + 1 > lost_max then
     poisoned = poisoned + 1
-    finish(job, 'dead', DEAD, poison)
+    finish(events, job, 'dead', DEAD, job.trace or '', poison, 'failure', poison)
   else
     redis.call('HSET', key, 'state', READY)
     wait_again(job, tenant, queue, tail, 0)

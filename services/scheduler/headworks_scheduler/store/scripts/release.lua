@@ -3,8 +3,7 @@
 -- KEYS[1]  the cell's prefix
 -- ARGV[1]  now_us
 -- ARGV[2]  events        1 if the outbox is in use
--- ARGV[3]  retention_us
--- ARGV[4]... at most 500 times: ref, lease_id, delay_us (0: at once), trace
+-- ARGV[3]... at most 500 times: ref, lease_id, delay_us (0: at once), trace
 --
 -- returns  one number an item: 0 recorded (now or by an earlier call), 1 the lease was lost and nothing changed
 -- effect   READY at its old place, SCHEDULED for delay_us, or CANCELLED with event `cancelled` if that was requested.
@@ -14,12 +13,12 @@
 --@include ready
 --@include ending
 
-local events, retention_us = ARGV[2], tonumber(ARGV[3])
+local events = ARGV[2]
 local RELEASE_FIELDS = {'state', 'lease', 'task', 'attempts', 'events', 'gen', 'watch', 'cancel', 'level', 'lane', 'seq',
   'expires'}
 local results = {}
 
-for at = 4, #ARGV, 4 do
+for at = 3, #ARGV, 4 do
   local ref, delay_us = ARGV[at], tonumber(ARGV[at + 2])
   local job = read_job(ref, RELEASE_FIELDS)
   local word = standing(job, ARGV[at + 1])
@@ -29,9 +28,7 @@ for at = 4, #ARGV, 4 do
     redis.call('ZREM', cell .. ':leases', ref)
     count(queue, 'leased', -1)
     if job.cancel then
-      local sequence = emit(events, job, 'cancelled', CANCELLED, ARGV[at + 3], '')
-      redis.call('HSET', job_key(ref), 'state', CANCELLED, 'finished', int(now_us), 'events', sequence)
-      forget_later({ref}, retention_us)
+      finish(events, job, 'cancelled', CANCELLED, ARGV[at + 3], '')
     else
       redis.call('HSET', job_key(ref), 'state', delay_us > 0 and SCHEDULED or READY, 'due', int(now_us + delay_us),
         'attempts', tonumber(job.attempts) - 1)

@@ -72,6 +72,7 @@ local function fill_lanes(q, tenant, queue)
   for _, key in ipairs(order) do
     redis.call('ZADD', key, unpack(lanes[key]))
     lane_enter(q, lanes[key].level, tenant, lanes[key].lane)
+    count_ready(queue, lanes[key].level, #lanes[key] / 2)
     readied[queue] = true
   end
   lanes, order = {}, {}
@@ -99,7 +100,7 @@ while ARGV[at] do
   local max_size, max_tenant_size = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local sizes = redis.call('HMGET', q .. ':counts', 'waiting', 'waiting:' .. tenant)
   local size, tenant_size = tonumber(sizes[1]) or 0, tonumber(sizes[2]) or 0
-  local seq, created = next_seq(n) - n, 0
+  local seq, created, listed = next_seq(n) - n, 0, {}
   at = at + 5
   for item = 1, n do
     local ref = refs .. ARGV[at]
@@ -108,12 +109,16 @@ while ARGV[at] do
     if answer == 0 then
       create(ref, q, tenant, at, seq + item)
       created = created + 1
+      listed[2 * created - 1], listed[2 * created] = created_us, ARGV[at]
     end
     results[#results + 1] = answer
     at = at + 10
   end
   -- Written group by group: the next group may be of the same queue.
   fill_lanes(q, tenant, queue)
+  if created > 0 then
+    redis.call('ZADD', q .. ':jobs:' .. tenant, unpack(listed))
+  end
   count_waiting(queue, tenant, created)
   count_flush()
   counts = {}

@@ -12,14 +12,47 @@ local function emit(events, job, type, state, trace, failure)
   return sequence
 end
 
--- The jobs will be forgotten after their retention.
-local function forget_later(refs, retention_us)
-  local forget_us, members = int(now_us + retention_us), {}
+local ended = {}  -- queues known to have finished jobs, for the length of one script
+
+-- The jobs have ended now; forget deletes them in their time. Returns how many there are by queue.
+local function keep(refs)
+  local finished_us, by_queue, sizes = int(now_us), {}, {}
   for _, ref in ipairs(refs) do
+    local queue = queue_of(ref)
+    local members = by_queue[queue]
+    if not members then
+      members = {}
+      by_queue[queue] = members
+    end
     local n = #members
-    members[n + 1], members[n + 2] = forget_us, ref
+    members[n + 1], members[n + 2] = finished_us, ref
   end
-  redis.call('ZADD', cell .. ':finished', unpack(members))
+  for queue, members in pairs(by_queue) do
+    redis.call('ZADD', queue_key(queue) .. ':finished', unpack(members))
+    if not ended[queue] then
+      redis.call('ZADD', cell .. ':ended', 0, queue)
+      ended[queue] = true
+    end
+    sizes[queue] = #members / 2
+  end
+  return sizes
+end
+
+local function bury(ref)
+  local tenant, queue, tail = parts(ref)
+  local dead = queue_key(queue) .. ':dead'
+  redis.call('ZADD', dead, int(now_us), ref)
+  redis.call('ZADD', dead .. ':' .. tenant, int(now_us), tail)
+end
+
+-- End one job with its event, of which `failure` is a part; `...` are more fields to write, and their values.
+local function finish(events, job, type, state, trace, failure, ...)
+  local sequence = emit(events, job, type, state, trace, failure)
+  redis.call('HSET', job_key(job.ref), 'state', state, 'finished', int(now_us), 'events', sequence, ...)
+  keep({job.ref})
+  if state == DEAD then
+    bury(job.ref)
+  end
 end
 
 -- The named fields of a job, and its ref; a missing field is false.

@@ -50,6 +50,10 @@ local function count_waiting(queue, tenant, by)
   count(queue, 'waiting:' .. tenant, by)
 end
 
+local function count_ready(queue, level, by)
+  count(queue, 'ready:' .. level, by)
+end
+
 local function count_flush()
   for queue, fields in pairs(counts) do
     local key = queue_key(queue) .. ':counts'

@@ -10,6 +10,7 @@ local function make_ready(tenant, queue, tail, level, lane, seq)
   local q = queue_key(queue)
   redis.call('ZADD', ready_key(q, level, tenant, lane), seq, tail)
   lane_enter(q, level, tenant, lane)
+  count_ready(queue, level, 1)
   readied[queue] = true
 end
 
@@ -31,6 +32,7 @@ end
 local function unready(tenant, queue, tail, level, lane)
   local q = queue_key(queue)
   local key = ready_key(q, level, tenant, lane)
+  count_ready(queue, level, -1)
   if redis.call('ZREM', key, tail) == 1 and redis.call('EXISTS', key) == 0 then
     lane_leave(q, level, tenant, lane)
   end

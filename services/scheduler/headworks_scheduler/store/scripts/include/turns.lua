@@ -99,7 +99,7 @@ local function save_race(q, race)
   redis.call('ZREMRANGEBYSCORE', race.resting, '-inf', int(race.virtual))
 end
 
--- Take at most n jobs of one level; calls taken(tenant, tail) for each, in order, and returns how many.
+-- Take at most n jobs of one level; calls taken(level, tenant, tail) for each, in order, and returns how many.
 local function take_level(q, level, n, weights, taken)
   local tenants, lanes_of, left = load_race(q, 'tenants', level, level, n, weights.tenants), {}, {}
   local turns = n
@@ -117,7 +117,7 @@ local function take_level(q, level, n, weights, taken)
     local k = tenants.n == 1 and lanes.n == 1 and math.min(turns, left[key]) or 1
     local popped = redis.call('ZPOPMIN', key, k)
     for i = 1, #popped, 2 do
-      taken(tenant, popped[i])
+      taken(level, tenant, popped[i])
     end
     left[key] = left[key] - k
     turns = turns - k
