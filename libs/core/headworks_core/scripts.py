@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,9 +15,11 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from headworks_core import telemetry
+from headworks_core.measures import PROCESS
 from headworks_core.store import store_error
 
 INCLUDE = re.compile(r"^--@include ([a-z_]+)$", re.MULTILINE)
+COMMAND = re.compile(r"\bp?call\('([A-Z]+)'")
 Argument = str | bytes | int
 
 
@@ -43,6 +46,7 @@ class Script:
             return await self._run(redis, keys, args)
 
     async def _run(self, redis: Redis, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        began = time.perf_counter()
         try:
             execute: Any = redis.execute_command
             try:
@@ -51,6 +55,8 @@ class Script:
                 return await execute("EVAL", self.text, len(keys), *keys, *args)
         except RedisError as error:
             raise store_error(error) from error
+        finally:
+            PROCESS.scripts[self.name,].record(time.perf_counter() - began)
 
 
 def load(package: str, name: str) -> Script:
@@ -58,6 +64,14 @@ def load(package: str, name: str) -> Script:
     folder = resources.files(package) / "scripts"
     text = _expand((folder / f"{name}.lua").read_text(), folder / "include", set())
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def commands(package: str) -> set[str]:
+    """Every Redis command that the scripts of `package` use, in capitals."""
+    folder = resources.files(package) / "scripts"
+    files = [*folder.iterdir(), *(folder / "include").iterdir()]
+    texts = [file.read_text() for file in files if file.name.endswith(".lua")]
+    return {name for text in texts for name in COMMAND.findall(text)}
 
 
 def _expand(text: str, includes: Traversable, seen: set[str]) -> str:

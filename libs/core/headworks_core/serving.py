@@ -17,12 +17,14 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from headworks_core import context, telemetry
-from headworks_core.errors import ServiceError
+from headworks_core.errors import InvalidArgument, ServiceError
 from headworks_core.grpc_errors import abort
+from headworks_core.measured import measured_stream, measured_unary
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +45,12 @@ class MessageStream(Generic[Req, Res]):
         self._writing: asyncio.Future[None] | None = None
 
     async def read(self) -> Req | None:
-        """The next message; None when the caller has half-closed."""
+        """The next message; None when the caller has half-closed. InvalidArgument when it cannot be decoded."""
         message = await self._call.read()
-        return None if message is grpc.aio.EOF else message
+        return None if message is grpc.aio.EOF else _read(message)
 
     async def write(self, message: Res) -> None:
-        """Hand a message to the transport. Never call it twice at a time. Cancelling does not stop a write that began."""
+        """Hand a message to the transport. Never twice at a time; cancelling does not stop a write that began."""
         self._writing = asyncio.ensure_future(self._call.write(message))
         await asyncio.shield(self._writing)
 
@@ -90,14 +92,39 @@ def bind(add_to_server: Callable[[Any, Any], None], servicer: object) -> Registe
 
 def _wrap(method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
     codec: dict[str, Any] = {
-        "request_deserializer": handler.request_deserializer,
+        "request_deserializer": _decoder(handler.request_deserializer),
         "response_serializer": handler.response_serializer,
     }
     if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(_bidi(method, handler.stream_stream), **codec)
+        streams = measured_stream(method, _bidi(method, handler.stream_stream))
+        return grpc.stream_stream_rpc_method_handler(streams, **codec)
     if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(_server_stream(method, handler.unary_stream), **codec)
-    return grpc.unary_unary_rpc_method_handler(_unary(method, handler.unary_unary), **codec)
+        stream = measured_stream(method, _server_stream(method, handler.unary_stream))
+        return grpc.unary_stream_rpc_method_handler(stream, **codec)
+    unary = measured_unary(method, _unary(method, handler.unary_unary))
+    return grpc.unary_unary_rpc_method_handler(unary, **codec)
+
+
+class _Unreadable:
+    """A message that is not what the method takes."""
+
+
+def _decoder(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`parse`, but what it cannot decode is answered by us, not by gRPC as our own failure."""
+
+    def decode(raw: bytes) -> Any:
+        try:
+            return parse(raw)
+        except DecodeError:
+            return _Unreadable
+
+    return decode
+
+
+def _read(message: Any) -> Any:
+    if message is _Unreadable:
+        raise InvalidArgument("the message cannot be decoded")
+    return message
 
 
 def _unary(method: str, call: Callable[[Any, Any], Awaitable[Any]]) -> Any:
@@ -105,9 +132,9 @@ def _unary(method: str, call: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         try:
             caller = context.from_metadata(rpc.invocation_metadata(), rpc.time_remaining())
             if not _traced(caller.traceparent):
-                return await call(request, caller)
+                return await call(_read(request), caller)
             with _server_span(method, caller.traceparent) as span:
-                return await call(request, _continued(caller, telemetry.traceparent_of(span)))
+                return await call(_read(request), _continued(caller, telemetry.traceparent_of(span)))
         except Exception as error:
             await _fail(method, rpc, error)
 
@@ -118,7 +145,7 @@ def _server_stream(method: str, call: Callable[[Any, Any], AsyncIterator[Any]]) 
     async def handle(request: Any, rpc: Context) -> None:
         try:
             caller = context.from_metadata(rpc.invocation_metadata(), rpc.time_remaining())
-            async for reply in call(request, caller):
+            async for reply in call(_read(request), caller):
                 await rpc.write(reply)
         except Exception as error:
             await _fail(method, rpc, error)

@@ -23,6 +23,8 @@ class ServiceSettings(BaseSettings):
 
     insecure: bool = False
     """Listen beyond loopback although no credentials are set up."""
+    metrics_address: str = "127.0.0.1:0"
+    """Where to serve /metrics, /livez and /readyz (HTTP); port 0: a free one, which the log names; empty: nowhere."""
     log_level: str = "info"
     """debug, info, warning or error."""
     shutdown_grace_s: float = Field(10.0, gt=0, le=3600)

@@ -7,20 +7,52 @@ import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from headworks_core.errors import FailedPrecondition, Reason, ResourceExhausted, ServiceError, Unavailable
+from headworks_core.measures import PROCESS
 
 FLOOR = {"redis": (7, 2), "valkey": (8, 0)}
+SLOTS = 16_384
+
+# KEYS[1]: a key, ARGV: a channel, then names of commands; those that this connection's user may not use.
+_FORBIDDEN = """
+local refused = {}
+for i = 2, #ARGV do
+  local name = ARGV[i]
+  local what = name == 'PUBLISH' and ARGV[1] or KEYS[1]
+  if not redis.acl_check_cmd(name, what, '0', '0', '0', '0', '0', '0') then
+    refused[#refused + 1] = name
+  end
+end
+return refused
+"""
+SLOTS = 16_384
+
+# KEYS[1]: a key, ARGV: a channel, then names of commands; those that this connection's user may not use.
+_FORBIDDEN = """
+local CHANNELS = {PUBLISH = true, SUBSCRIBE = true}
+local refused = {}
+for i = 2, #ARGV do
+  local name = ARGV[i]
+  local what = CHANNELS[name] and ARGV[1] or KEYS[1]
+  local known, allowed = pcall(redis.acl_check_cmd, name, what, what, what)
+  if not (known and allowed) then
+    refused[#refused + 1] = name
+  end
+end
+return refused
+"""
 
 
 @asynccontextmanager
@@ -88,9 +120,10 @@ def _packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
 
 
 async def check_server(redis: Redis, *, durable: bool) -> str:
-    """Refuse a server that is too old, or (`durable`) one that would evict jobs; returns its name and version.
+    """Refuse a server that cannot hold our state; returns its name and version.
 
-    Raises FailedPrecondition (STORE_UNSUITABLE) saying what to change.
+    That is one that is too old, a replica, a cluster that this server is not all of, or (`durable`) one that would
+    evict jobs. Raises FailedPrecondition (STORE_UNSUITABLE) saying what to change.
     """
     info = await redis.info()
     flavour = "valkey" if "valkey_version" in info else "redis"
@@ -99,10 +132,63 @@ async def check_server(redis: Redis, *, durable: bool) -> str:
     if version < FLOOR[flavour]:
         floor = ".".join(map(str, FLOOR[flavour]))
         raise _unsuitable(f"the server is {flavour} {text}; {flavour} {floor} or newer is needed")
+    if info.get("role", "master") != "master":
+        raise _unsuitable("the server is a read-only replica; name its primary")
     policy = info.get("maxmemory_policy", "noeviction")
     if durable and policy != "noeviction":
         raise _unsuitable(f"maxmemory-policy is {policy}, which would evict jobs; set it to noeviction")
+    if info.get("cluster_enabled"):
+        await _check_cluster(redis)
     return f"{flavour} {text}"
+
+
+async def _check_cluster(redis: Redis) -> None:
+    """Commands go to this one server, so it must serve every slot."""
+    execute: Any = redis.execute_command
+    lines = bytes(await execute("CLUSTER", "INFO")).decode().split()
+    said = dict(line.split(":", 1) for line in lines)
+    served = int(said["cluster_slots_ok"])
+    if served < SLOTS:
+        raise _unsuitable(f"the cluster serves {served} of {SLOTS} slots; all must be served")
+    if int(said["cluster_size"]) > 1:
+        size = said["cluster_size"]
+        raise _unsuitable(f"the slots are spread over {size} servers; this release needs all of them on one")
+
+
+async def check_permissions(redis: Redis, commands: Iterable[str], *, key: str, channel: str) -> None:
+    """Refuse a user that may not use some of `commands`, in scripts or without, or not `key` or `channel`.
+
+    A script that is stopped half-way by a missing permission leaves what it has written. Raises FailedPrecondition
+    (STORE_UNSUITABLE) naming what is forbidden.
+    """
+    execute: Any = redis.execute_command
+    wanted = sorted(commands)
+    refused: list[bytes] = await execute("EVAL", _FORBIDDEN, 1, key, channel, *wanted)
+    if refused:
+        names = ", ".join(name.decode() for name in refused)
+        raise _unsuitable(f"the user may not use {names}; its ACL needs +@all -@dangerous +info +cluster|info ~* &*")
+
+
+@contextmanager
+def starting(url: str) -> Iterator[None]:
+    """Whatever is wrong with the store at start is one line that names the server, without credentials."""
+    server = f"Redis at {urlsplit(url).netloc.rpartition('@')[2]}"
+    try:
+        yield
+    except ServiceError as error:
+        raise type(error)(f"{server}: {error}", reason=error.reason) from error
+    except AuthenticationError as error:
+        raise _unsuitable(f"{server} refuses the user or the password of the URL: {error}") from error
+    except NoPermissionError as error:
+        raise _unsuitable(f"{server} forbids what is needed: {error}") from error
+    except (RedisTimeoutError, RedisConnectionError) as error:
+        secure = urlsplit(url).scheme == "rediss"
+        hint = "the URL begins with rediss://; does it speak TLS?" if secure else "does it want TLS (rediss://)?"
+        raise Unavailable(f"{server} cannot be reached: {error}; {hint}") from error
+    except OutOfMemoryError as error:
+        raise ResourceExhausted(f"{server} is at maxmemory: {error}", reason=Reason.STORE_FULL) from error
+    except RedisError as error:
+        raise Unavailable(f"{server} refuses: {error}") from error
 
 
 async def answers(redis: Redis, *, timeout_s: float) -> bool:
@@ -130,12 +216,18 @@ def store_errors() -> Iterator[None]:
 
 def store_error(error: RedisError) -> ServiceError:
     """What a failed command means to a caller; its outcome may be unknown."""
+    kind, meaning = _meaning(error)
+    PROCESS.store_errors[kind,] += 1
+    return meaning
+
+
+def _meaning(error: RedisError) -> tuple[str, ServiceError]:
     if isinstance(error, OutOfMemoryError):
-        return ResourceExhausted("the store is full", reason=Reason.STORE_FULL, retry_after_us=1_000_000)
+        return "full", ResourceExhausted("the store is full", reason=Reason.STORE_FULL, retry_after_us=1_000_000)
     if isinstance(error, RedisTimeoutError):
-        return Unavailable("the store did not answer in time", retry_after_us=100_000)
+        return "timeout", Unavailable("the store did not answer in time", retry_after_us=100_000)
     if isinstance(error, RedisConnectionError):
-        return Unavailable(f"the store cannot be reached: {error}", retry_after_us=500_000)
+        return "connection", Unavailable(f"the store cannot be reached: {error}", retry_after_us=500_000)
     if isinstance(error, ResponseError) and "script: " in str(error):  # a mistake in one of ours, not the store's state
-        return ServiceError(f"script error: {error}")
-    return Unavailable(f"the store refused: {type(error).__name__}", retry_after_us=500_000)
+        return "script", ServiceError(f"script error: {error}")
+    return "refused", Unavailable(f"the store refused: {type(error).__name__}", retry_after_us=500_000)
