@@ -51,6 +51,7 @@ class Suite:
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _services: dict[str, Service] = field(default_factory=dict)
     _worker_targets: list[str] = field(default_factory=list)
+    _children: dict[str, Child] = field(default_factory=dict)
 
     @property
     def api(self) -> str:
@@ -61,6 +62,16 @@ class Suite:
     def limits(self) -> str:
         """Target of all limiters."""
         return _target([s.health for s in self._services.values() if s.module == "headworks_limiter"])
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of the processes that run, by name."""
+        return {name: process.pid for name, process in self._children.items() if process.running}
+
+    @property
+    def worker_target(self) -> str:
+        """Target of all schedulers' worker ports."""
+        return _target(self._worker_targets)
 
     async def limiter(self, name: str = "limiter", *, rules: str, **settings: object) -> Child:
         """Start a limiter with these rules (YAML); `settings` are its settings (`replicas=2`)."""
@@ -108,7 +119,9 @@ class Suite:
         self._services[service.name] = service
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         env = {"PYTHONPATH": path, **self.env}
-        return await self._stack.enter_async_context(services.running(service, env=env, on_line=log.append))
+        process = await self._stack.enter_async_context(services.running(service, env=env, on_line=log.append))
+        self._children[service.name] = process
+        return process
 
 
 @asynccontextmanager

@@ -146,13 +146,14 @@ def attach(*held: session.HeldLease) -> session.Attach:
 
 
 @asynccontextmanager
-async def running_world(valkey_url: str, folder: Path) -> AsyncIterator[World]:
-    """Both services, while the block runs."""
+async def running_world(valkey_url: str, folder: Path, **settings: Any) -> AsyncIterator[World]:
+    """Both services, while the block runs; `settings` are the scheduler's."""
     rules, queues = folder / "rules.yaml", folder / "queues.yaml"
     rules.write_text(RULES)
     queues.write_text("queues:\n  default: {}\n  other: {}\n")
     common: dict[str, Any] = {"address": "127.0.0.1:0", "redis_url": valkey_url, "shutdown_grace_s": 1.0}
-    scheduling = SchedulerSettings(**common, worker_address="127.0.0.1:0", events="none", queues_file=str(queues))
+    chosen = {"worker_address": "127.0.0.1:0", "events": "none", "queues_file": str(queues), **settings}
+    scheduling = SchedulerSettings(**common, **chosen)
     limiting = LimiterSettings(**common, rules_file=str(rules), redis_timeout_ms=10_000)
     async with redis_client(valkey_url, timeout_s=10) as redis:
         await redis.flushall()
