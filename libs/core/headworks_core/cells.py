@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -50,7 +52,7 @@ async def join(redis: Redis, wanted: Meta) -> Meta:
     return Meta(cells=int(stored["cells"]), events=stored.get("events", ""))
 
 
-def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
+def _decoded(fields: Mapping[Any, Any]) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in fields.items()}
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import structlog
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
+from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, running
 from headworks_core.readiness import Readiness
+from headworks_core.scripts import commands
 from headworks_core.serving import bind, grpc_server
-from headworks_core.store import answers, check_server, redis_client, store_errors
+from headworks_core.store import check_permissions, check_server, redis_client, starting
 
 from headworks_limiter import rules
 from headworks_limiter.decider import MAX_FLIGHTS, Decider
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 4 << 20
 PROBE_S = 0.5
+COMMANDS = {"EVALSHA", *commands("headworks_limiter.store")}
 CONNECTIONS = 32
 
 
@@ -56,8 +58,9 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 grace_s=settings.shutdown_grace_s,
                 max_message_bytes=MAX_MESSAGE_BYTES,
             ) as (port, health):
-                readiness = Readiness(partial(answers, redis, timeout_s=max(timeout_s, PROBE_S)), health)
-                await readiness.begin()
+                fitness = StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
+                readiness = Readiness({"store": fitness})
+                await readiness.begin(health)
                 async with running(every(PROBE_S, readiness.probe, name="readiness")):
                     log.info("limiter.serving", port=port, namespaces=len(loaded.namespaces), cells=meta.cells)
                     yield port
@@ -72,8 +75,9 @@ def _load_rules(settings: Settings) -> Rules:
 
 async def _join_store(settings: Settings) -> cells.Meta:
     async with redis_client(settings.redis_url, timeout_s=START_TIMEOUT_S, connections=1) as redis:
-        with store_errors():
+        with starting(settings.redis_url):
             server = await check_server(redis, durable=False)
+            await check_permissions(redis, COMMANDS, key="{hw:0}:lim:", channel="")
             meta = await cells.join(redis, cells.Meta(cells=settings.cells, events=""))
     log.info("store.joined", server=server, cells=meta.cells)
     return meta
