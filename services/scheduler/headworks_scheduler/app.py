@@ -27,6 +27,7 @@ from headworks_scheduler.admin import AdminServicer, NoWorkers
 from headworks_scheduler.dispatcher import Dispatcher
 from headworks_scheduler.domain.jobs import Submitted
 from headworks_scheduler.janitor import Janitor
+from headworks_scheduler.listing import Listing
 from headworks_scheduler.notices import Notices
 from headworks_scheduler.queues import Queues, load_queues
 from headworks_scheduler.reaper import Reaper
@@ -37,6 +38,7 @@ from headworks_scheduler.sessions import SessionOptions, WorkerServicer
 from headworks_scheduler.settings import Settings
 from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore, StoreOptions
+from headworks_scheduler.store.lists import ListStore
 from headworks_scheduler.store.stats import StatsStore
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.timers import Timers
@@ -154,7 +156,8 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         )
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
-        servicer = SchedulerServicer(store, meta, queues, reader, hub, submits)
+        listing = Listing(ListStore(redis, meta), meta, queues)
+        servicer = SchedulerServicer(store, meta, queues, reader, listing, hub, submits)
         stats = StatsStore(redis, meta)
         admin = AdminServicer(queues, stats, NoWorkers(), retention_us=_micros(settings.retention_s))
         await _until_listening(listener, settings.redis_timeout_s)

@@ -24,6 +24,7 @@ from headworks_core.grpc_errors import item_error
 from headworks_core.names import JobName, parse_job
 
 from headworks_scheduler.domain.jobs import CancelOutcome, NewJob, Submitted
+from headworks_scheduler.listing import Listing
 from headworks_scheduler.queues import Queues
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
 from headworks_scheduler.submission import SubmissionReader
@@ -49,6 +50,7 @@ class SchedulerServicer:
         meta: Meta,
         queues: Queues,
         reader: SubmissionReader,
+        listing: Listing,
         hub: WatchHub,
         submits: MicroBatcher[Bundle, list[Submitted]],
     ) -> None:
@@ -56,6 +58,7 @@ class SchedulerServicer:
         self._meta = meta
         self._queues = queues
         self._reader = reader
+        self._listing = listing
         self._hub = hub
         self._submits = submits
 
@@ -128,7 +131,7 @@ class SchedulerServicer:
 
     async def ListJobs(self, request: pb.ListJobsRequest, caller: CallContext) -> pb.ListJobsResponse:
         """See the proto."""
-        raise NotImplementedError
+        return await self._listing.list_jobs(request, caller)
 
     async def RedriveJob(self, request: pb.RedriveJobRequest, caller: CallContext) -> pb.RedriveJobResponse:
         """See the proto."""

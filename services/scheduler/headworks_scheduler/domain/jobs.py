@@ -69,6 +69,23 @@ class NewJob:
     retry: str = RetryPolicy().encode()
 
 
+class Filter(NamedTuple):
+    """Which jobs; 0, empty or None fit all."""
+
+    state: int = 0
+    task: str = ""
+    lane: str | None = None
+    category: int = 0
+    error_class: str = ""
+
+
+class Position(NamedTuple):
+    """A place in an index: the last entry that was looked at."""
+
+    score: int
+    tail: str
+
+
 class Submitted(IntEnum):
     """What became of a submission."""
 

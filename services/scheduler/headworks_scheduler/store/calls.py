@@ -27,3 +27,8 @@ class Calls:
         now_us: Argument = "" if self._now_us is None else self._now_us()
         keys = [self.meta.prefix(cell)]
         return self._scripts[name](self._redis, keys, [now_us, *args], traceparent=traceparent)
+
+
+def fields_of(flat: Sequence[bytes]) -> dict[str, bytes]:
+    """A hash from field, value, ..."""
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}

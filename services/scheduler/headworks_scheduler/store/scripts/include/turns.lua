@@ -3,19 +3,9 @@
 -- Races are read once, run in memory, and written back; of a race only as many competitors are read as there will be
 -- turns, because nobody behind them can come up before each of them has had one.
 --@include lanes
+--@include bytewise
 
 local STRIDE = 16384
-
--- Whether name a goes before name b. Byte by byte: `<` follows the server's locale, sorted sets do not.
-local function precedes(a, b)
-  for i = 1, math.min(#a, #b) do
-    local of_a, of_b = string.byte(a, i), string.byte(b, i)
-    if of_a ~= of_b then
-      return of_a < of_b
-    end
-  end
-  return #a < #b
-end
 
 -- The weights of all who compete, also of those that were not read.
 local function total_weight(race, weights)
