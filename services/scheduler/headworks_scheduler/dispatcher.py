@@ -8,7 +8,7 @@ announced.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -169,11 +169,15 @@ class Dispatcher:
 
     async def give_up(self, orphans: Sequence[Claimed]) -> None:
         """Put back jobs whose session ended before they were sent."""
-        self.counters.returned += len(orphans)
+        await self.give_back([(job.name, job.lease_id) for job in orphans])
+
+    async def give_back(self, leases: Collection[tuple[str, int]]) -> None:
+        """Put back jobs, by name and lease_id, that no worker runs."""
+        self.counters.returned += len(leases)
         cells: dict[int, list[Release]] = {}
-        for job in orphans:
-            name = parse_job(job.name)
-            cells.setdefault(name.cell, []).append(Release(name.ref, job.lease_id))
+        for job, lease_id in leases:
+            name = parse_job(job)
+            cells.setdefault(name.cell, []).append(Release(name.ref, lease_id))
         for cell, releases in cells.items():
             for at in range(0, len(releases), BATCH_MAX):
                 try:

@@ -79,9 +79,11 @@ class Outgoing:
             size += len(jobs[-1].spec)
         return pb.SessionResponse(assign=pb.Assign(jobs=[_assignment(job) for job in jobs]))
 
-    def unsent(self) -> list[Claimed]:
-        """Work that was never written."""
-        return list(self._work)
+    def take_back(self) -> list[Claimed]:
+        """Work that was not written; it will not be."""
+        unsent = list(self._work)
+        self._work.clear()
+        return unsent
 
 
 def _assignment(job: Claimed) -> pb.Assignment:
@@ -136,6 +138,7 @@ class Session:
         subscriptions = [(entry.queue, entry.weight or 1) for entry in attach.queues]
         self._seat = SessionSeat(attach.worker, subscriptions, Order.STRICT if strict else Order.WEIGHTED, self._assign)
         self._heard = asyncio.get_running_loop().time()
+        self._draining = False
 
     async def run(self, held: Sequence[pb.HeldLease]) -> None:
         """Serve until the worker half-closes; raises what ended the session otherwise."""
@@ -152,11 +155,17 @@ class Session:
                 await self._read()
                 for task in background:
                     task.cancel()
+            if self._draining:  # then a worker leaves without any lease: what it has was on its way to it
+                await self._dispatcher.give_back(self.held.items())
         finally:
             self._dispatcher.detach(self._seat)
-            unsent = self._outgoing.unsent()
-            if unsent:
-                await self._dispatcher.give_up(unsent)
+            await self._give_up(self._outgoing.take_back())
+
+    async def _give_up(self, unsent: Sequence[Claimed]) -> None:
+        for job in unsent:
+            self.held.pop(job.name, None)
+        if unsent:
+            await self._dispatcher.give_up(unsent)
 
     def drain(self) -> None:
         """Ask the worker to go elsewhere; it gets no more work here."""
@@ -205,16 +214,17 @@ class Session:
                 rules.check_credit(message.credit.slots, "credit.slots", least=1)
                 self._on_credit(message.credit.slots)
             elif kind == "draining":
-                self._dispatcher.detach(self._seat)
+                await self._on_draining()
             else:
                 raise FailedPrecondition(f"unexpected message: {kind}", reason=Reason.PROTOCOL_VIOLATION)
 
     def _on_credit(self, slots: int) -> None:
+        if not slots:  # a worker may hold more than its slots, from when it had more
+            return
         if self._seat.credit + len(self.held) + slots > self._slots:
             message = f"credit for more than the {self._slots} slots of the worker"
             raise FailedPrecondition(message, reason=Reason.PROTOCOL_VIOLATION)
-        if slots:
-            self._dispatcher.credit(self._seat, slots)
+        self._dispatcher.credit(self._seat, slots)
 
     async def _on_results(self, results: pb.Results) -> None:
         rules.check_results(results, BATCH_MAX)
@@ -231,6 +241,12 @@ class Session:
         self._outgoing.control(pb.SessionResponse(ack=pb.Ack(batch=results.batch, lost=lost)))
         if comes_back:
             self._on_credit(results.credit)
+
+    async def _on_draining(self) -> None:
+        """What the worker has not been sent yet is for others."""
+        self._draining = True
+        self._dispatcher.detach(self._seat)
+        await self._give_up(self._outgoing.take_back())
 
     async def _on_heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         if len(heartbeat.held) > rules.SLOTS_MAX:

@@ -127,6 +127,7 @@ class Pool:
 
     async def _run(self, attempt: Attempt, registered: Registered) -> None:
         attempt.started = True
+        task = asyncio.current_task(self._loop)
         result: pb.Result | None
         try:
             if attempt.stop is not None:
@@ -138,9 +139,11 @@ class Pool:
             else:
                 value = await registered.function(**self._arguments(attempt, registered))
             result = outcomes.returned(attempt, value)
-        except (KeyboardInterrupt, GeneratorExit):  # the process ends
+        except KeyboardInterrupt:  # the process ends
             raise
         except BaseException as error:  # the handler's own: all of them are outcomes, a panic of a native library too
+            if isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task:
+                raise  # the coroutine is being thrown away, with its loop
             result = outcomes.raised(attempt, error)
         self._end(attempt, result)
 

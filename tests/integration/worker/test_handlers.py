@@ -70,6 +70,7 @@ async def raises(what: str) -> None:
         "permanent": PermanentError("never"),
         "later": RetryLater(90.5),
         "exit": SystemExit(3),
+        "generator": GeneratorExit(),
         "panic": Panic("native"),
         "cancelled": asyncio.CancelledError(),
         "long": ValueError("m" * 5000),
@@ -175,7 +176,7 @@ async def test_an_exception_is_a_transient_failure_with_its_trace(attach: Attach
         assert not result.failed.HasField("retry_after")
 
 
-@pytest.mark.parametrize("what", ["exit", "cancelled", "panic"])
+@pytest.mark.parametrize("what", ["exit", "generator", "cancelled", "panic"])
 async def test_a_handler_cannot_end_the_worker_or_its_own_cancellation_pass_for_one(attach: Attach, what: str) -> None:
     async with attach(raises, add) as session:
         failure = (await outcome(session, raises.name, f'{{"what": "{what}"}}'.encode())).failed.failure
