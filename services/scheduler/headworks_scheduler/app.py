@@ -23,7 +23,7 @@ from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_permissions, check_server, redis_client, starting
 from redis.asyncio import Redis
 
-from headworks_scheduler.admin import AdminServicer, NoWorkers
+from headworks_scheduler.admin import AdminServicer
 from headworks_scheduler.dispatcher import Dispatcher
 from headworks_scheduler.domain.jobs import Submitted
 from headworks_scheduler.janitor import Janitor
@@ -31,6 +31,7 @@ from headworks_scheduler.listing import Listing
 from headworks_scheduler.notices import Notices
 from headworks_scheduler.queues import Queues, load_queues
 from headworks_scheduler.reaper import Reaper
+from headworks_scheduler.redriving import Redriving
 from headworks_scheduler.relay import Relay
 from headworks_scheduler.results import ResultRecorder
 from headworks_scheduler.servicer import Bundle, SchedulerServicer, SubmitFlush, weight
@@ -39,11 +40,14 @@ from headworks_scheduler.settings import Settings
 from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore, StoreOptions
 from headworks_scheduler.store.lists import ListStore
+from headworks_scheduler.store.redrives import RedriveStore
 from headworks_scheduler.store.stats import StatsStore
+from headworks_scheduler.store.workers import WorkerStore
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.timers import Timers
 from headworks_scheduler.views import expired_failure, poison_failure
 from headworks_scheduler.watching import WatchHub
+from headworks_scheduler.workers import WORKERS_KEPT_US, WORKERS_MAX, WorkerRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +151,13 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         dispatcher = Dispatcher(store, queues)
         hub = WatchHub()
         recorder = ResultRecorder(store, meta.cells, max_result_bytes=settings.max_payload_bytes)
-        workers = WorkerServicer(queues, dispatcher, store, recorder, _session_options(settings))
+        session_options = _session_options(settings)
+        worker_store = WorkerStore(
+            redis, meta, settings.replica_id, keep_us=WORKERS_KEPT_US, workers_max=WORKERS_MAX
+        )
+        registry = WorkerRegistry(worker_store, settings.replica_id, period_s=3 * session_options.heartbeat_s)
+        stack.push_async_callback(registry.farewell)
+        workers = WorkerServicer(queues, dispatcher, store, recorder, registry, session_options)
         timers = [Timers(store, cell) for cell in range(meta.cells)]
         listener = ReplicaListener(dispatcher, workers, hub, timers)
         await stack.enter_async_context(_loops(settings, redis, store, meta, dispatcher, listener, listening, timers))
@@ -157,9 +167,10 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         await stack.enter_async_context(submits)
         reader = SubmissionReader(max_payload_bytes=settings.max_payload_bytes)
         listing = Listing(ListStore(redis, meta), meta, queues)
-        servicer = SchedulerServicer(store, meta, queues, reader, listing, hub, submits)
+        redriving = Redriving(RedriveStore(redis, meta, outbox_max=settings.outbox_max), meta, queues)
+        servicer = SchedulerServicer(store, meta, queues, reader, listing, redriving, hub, submits)
         stats = StatsStore(redis, meta)
-        admin = AdminServicer(queues, stats, NoWorkers(), retention_us=_micros(settings.retention_s))
+        admin = AdminServicer(queues, stats, registry, retention_us=_micros(settings.retention_s))
         await _until_listening(listener, settings.redis_timeout_s)
         ports = await _serve(stack, settings, redis, servicer, admin, workers, hub)
         log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))

@@ -16,7 +16,6 @@ from headworks_core.errors import (
     InvalidArgument,
     NotFound,
     Reason,
-    ResourceExhausted,
     ServiceError,
     Violation,
 )
@@ -26,6 +25,8 @@ from headworks_core.names import JobName, parse_job
 from headworks_scheduler.domain.jobs import CancelOutcome, NewJob, Submitted
 from headworks_scheduler.listing import Listing
 from headworks_scheduler.queues import Queues
+from headworks_scheduler.redriving import Redriving
+from headworks_scheduler.refusals import no_room
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.views import by_bytes, is_terminal, job_view
@@ -51,6 +52,7 @@ class SchedulerServicer:
         queues: Queues,
         reader: SubmissionReader,
         listing: Listing,
+        redriving: Redriving,
         hub: WatchHub,
         submits: MicroBatcher[Bundle, list[Submitted]],
     ) -> None:
@@ -59,6 +61,7 @@ class SchedulerServicer:
         self._queues = queues
         self._reader = reader
         self._listing = listing
+        self._redriving = redriving
         self._hub = hub
         self._submits = submits
 
@@ -135,11 +138,18 @@ class SchedulerServicer:
 
     async def RedriveJob(self, request: pb.RedriveJobRequest, caller: CallContext) -> pb.RedriveJobResponse:
         """See the proto."""
-        raise NotImplementedError
+        name = self._own(request.name, caller)
+        (before,) = await self._store.read(name.cell, [name.ref])
+        if before is None or not await self._redriving.redrive(name, caller):
+            raise _missing(request.name)
+        (fields,) = await self._store.read(name.cell, [name.ref])
+        if fields is None:
+            raise _missing(request.name)
+        return pb.RedriveJobResponse(job=job_view(request.name, fields))
 
     async def RedriveJobs(self, request: pb.RedriveJobsRequest, caller: CallContext) -> pb.RedriveJobsResponse:
         """See the proto."""
-        raise NotImplementedError
+        return await self._redriving.redrive_jobs(request, caller)
 
     async def _read(self, keys: Sequence[tuple[int, str]], pending: dict[tuple[int, str], str]) -> list[job_pb2.Job]:
         """Read watched jobs; those that have ended leave `pending`."""
@@ -196,16 +206,7 @@ def _refusal(job: NewJob, outcome: Submitted) -> ServiceError | None:
     if outcome is Submitted.CONFLICT:
         message = f"request_id {job.tail} belongs to a job of queue {queue.name} with another spec"
         return AlreadyExists(message, reason=Reason.JOB_ALREADY_EXISTS)
-    if outcome is Submitted.QUEUE_FULL:
-        message = f"queue {queue.name} holds its {queue.max_size} waiting jobs"
-        return ResourceExhausted(message, reason=Reason.QUEUE_FULL, retry_after_us=1_000_000)
-    if outcome is Submitted.TENANT_FULL:
-        message = f"tenant {job.tenant} has its {queue.max_size_per_tenant} waiting jobs in queue {queue.name}"
-        return ResourceExhausted(message, reason=Reason.TENANT_QUEUE_FULL, retry_after_us=1_000_000)
-    if outcome is Submitted.OUTBOX_FULL:
-        message = "too many events wait for Kafka; submits are refused until it has taken some"
-        return ResourceExhausted(message, reason=Reason.OUTBOX_FULL, retry_after_us=5_000_000)
-    return None
+    return no_room(queue, job.tenant, outcome)
 
 
 class SubmitFlush:

@@ -200,6 +200,7 @@ def _job(job: Job) -> dict[str, bytes]:
         "expires": job.expires,
         "due": job.due if job.state is State.SCHEDULED else 0,
         "seq": job.seq,
+        "gen": job.gen if job.gen > 1 else 0,
         "attempts": job.attempts,
         "failures": job.failures,
         "lost": job.lost,

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from headworks_core.cells import Meta
 from headworks_core.store import redis_client
-from headworks_scheduler.domain.jobs import Completion, FailedAttempt, Held, NewJob, Release, State
+from headworks_scheduler.domain.jobs import Completion, FailedAttempt, Filter, Held, NewJob, Release, State
 from headworks_scheduler.store.jobs import JobStore
+from headworks_scheduler.store.redrives import RedriveStore
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -26,6 +27,7 @@ from tests.integration.scheduler_store.shapes import (
     OPTIONS,
     QUEUES,
     REPLICAS,
+    TENANTS,
     delays,
     limits,
     picks,
@@ -78,6 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.meta = Meta(cells=cells)
         options = {name: replace(OPTIONS, replica=name) for name in REPLICAS}
         self.stores = {name: JobStore(self.redis, self.meta, options[name], now_us=self._now) for name in REPLICAS}
+        self.redrives = RedriveStore(self.redis, self.meta, outbox_max=OPTIONS.outbox_max, now_us=self._now)
         self.models = [CellModel(cell, OPTIONS) for cell in range(cells)]
         self.events = [0] * cells
         self._set_clock(START_US)
@@ -194,6 +197,32 @@ class StoreMachine(RuleBasedStateMachine):
         cell, ref = self._place(job)
         wanted = self.models[cell].cancel(ref, trace)
         assert self._call("cancel", self.stores[replica].cancel(cell, ref, traceparent=trace)) == wanted
+
+    @precondition(lambda self: self.submitted)
+    @rule(replica=replicas, picked=st.lists(st.integers(0, 25), min_size=1, max_size=4))
+    def redrive(self, replica: str, picked: list[int]) -> None:
+        """Jobs in any state, and some that are gone, perhaps one twice."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for index in picked:
+            job = self.submitted[-1 - index % len(self.submitted)]
+            groups.setdefault((job.queue.name, job.tenant), []).append(job.tail)
+        for (queue, tenant), tails in groups.items():
+            wanted = self.models[self.meta.cell_of(queue)].redrive(QUEUES[queue], tenant, tails)
+            assert self._call("redrive", self.redrives.redrive(QUEUES[queue], tenant, tails)) == wanted
+            self._check_told()
+
+    @precondition(lambda self: any(job.state is State.DEAD for model in self.models for job in model.jobs.values()))
+    @rule(queue=queues, limit=limits, ago=st.sampled_from([0, 0, 700_000]), filtered=st.booleans())
+    def redrive_dead(self, queue: str, limit: int, ago: int, filtered: bool) -> None:
+        """Dead letters, not the latest ones; perhaps by a filter that they all fit."""
+        cell, wanted_filter = self.meta.cell_of(queue), Filter(task="task") if filtered else Filter()
+        for tenant in TENANTS:
+            wanted = self.models[cell].redrive_dead(QUEUES[queue], tenant, limit, self.now - ago)
+            call = self.redrives.redrive_dead(
+                QUEUES[queue], tenant, wanted_filter, limit=limit, cutoff_us=self.now - ago
+            )
+            assert self._call("redrive", call).tails == wanted
+            self._check_told()
 
     @precondition(lambda self: self.leases)
     @rule(replica=replicas, picked=picks)

@@ -19,6 +19,7 @@ from headworks_scheduler.domain.jobs import (
     Held,
     NewJob,
     Queue,
+    Redriven,
     Release,
     State,
     Submitted,
@@ -42,6 +43,7 @@ class Job:
     due: int = 0
     expires: int = 0
     seq: int = 0
+    gen: int = 1
     attempts: int = 0
     failures: int = 0
     lost: int = 0
@@ -309,6 +311,37 @@ class CellModel:
             del self.jobs[job.ref]
         return len(gone)
 
+    def redrive(self, queue: Queue, tenant: str, tails: Sequence[str]) -> list[Redriven]:
+        """Each by itself."""
+        return [self._redrive(queue, tenant, tail) for tail in tails]
+
+    def redrive_dead(self, queue: Queue, tenant: str, limit: int, cutoff: int) -> list[str]:
+        """The tails of those that are sent back, those first that died first."""
+        dead = [job for job in self.jobs.values() if job.state is State.DEAD and job.queue == queue.name]
+        due = sorted((job for job in dead if job.new.tenant == tenant and job.finished <= cutoff), key=_end)[:limit]
+        return [job.new.tail for job in due if self._redrive(queue, tenant, job.new.tail) is Redriven.DONE]
+
+    def _redrive(self, queue: Queue, tenant: str, tail: str) -> Redriven:
+        job = self.jobs.get(f"{tenant}/{queue.name}/{tail}")
+        if job is None:
+            return Redriven.MISSING
+        if job.state not in (State.DEAD, State.CANCELLED):
+            return Redriven.NOT_REDRIVABLE
+        waiting = [other for other in self.jobs.values() if other.queue == queue.name and other.state in WAITING]
+        if len(self.outbox) >= self.options.outbox_max:
+            return Redriven.OUTBOX_FULL
+        if len(waiting) >= queue.max_size:
+            return Redriven.QUEUE_FULL
+        if sum(other.new.tenant == tenant for other in waiting) >= queue.max_size_per_tenant:
+            return Redriven.TENANT_FULL
+        self.seq += 1
+        job.gen, job.seq = job.gen + 1, self.seq
+        job.failures = job.lost = job.finished = job.expires = 0
+        job.cancel, job.progress = False, b""
+        self._make_ready(job)
+        self._notify(job)
+        return Redriven.DONE
+
     def watch(self, ref: str, replica: str) -> None:
         """A replica wants to hear of a job's changes; the last 8 do."""
         job = self.jobs.get(ref)
@@ -373,7 +406,7 @@ class CellModel:
 
     def _emit(self, job: Job, kind: str, trace: str, failure: bytes) -> None:
         job.events += 1
-        numbers = [job.events, job.attempts, 1, int(job.state), self.now]
+        numbers = [job.events, job.attempts, job.gen, int(job.state), self.now]
         texts = [job.ref, kind, job.new.task, *map(str, numbers), trace]
         self.outbox.append([*(text.encode() for text in texts), failure])
 

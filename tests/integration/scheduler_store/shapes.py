@@ -8,6 +8,7 @@ from headworks_scheduler.store.jobs import StoreOptions
 from hypothesis import strategies as st
 
 REPLICAS = ("one", "two")
+TENANTS = ("ann", "bob", "cy")
 WEIGHTED = Queue(
     "weighted",
     max_size=14,
@@ -45,7 +46,7 @@ policies = st.builds(
 ).map(RetryPolicy.encode)
 shapes = st.tuples(
     queues,
-    st.sampled_from(["ann", "bob", "cy"]),
+    st.sampled_from(TENANTS),
     st.sampled_from([0, 5, 9]),
     st.sampled_from(["", "Z", "a:b", "a"]),
     delays,

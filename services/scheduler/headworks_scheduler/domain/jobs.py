@@ -97,6 +97,17 @@ class Submitted(IntEnum):
     OUTBOX_FULL = 5
 
 
+class Redriven(IntEnum):
+    """What became of a request to redrive; bounds as in Submitted."""
+
+    DONE = 0
+    MISSING = 1
+    NOT_REDRIVABLE = 2
+    QUEUE_FULL = 3
+    TENANT_FULL = 4
+    OUTBOX_FULL = 5
+
+
 class Claimed(NamedTuple):
     """A job that was just leased."""
 
