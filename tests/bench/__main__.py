@@ -1,72 +1,80 @@
-"""`make bench`: own figures, as a table and in build/bench.json. Never a gate."""
+"""`make bench`: own figures, as they come and in build/bench.json. Never a gate."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
-import os
-import platform
-import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from headworks_devkit.backends.valkey import valkey
-from rich.console import Console
-from rich.table import Table
+from tests.bench import claims, compared, drain, events, far, limits, pickup, submit
+from tests.bench.figures import OUT, OWN, Sheet, conditions
+from tests.bench.scale import FULL, QUICK, Scale
 
-from tests.bench import jobs, limiter
-
-AIMS = {
-    "jobs_drain_per_s": "20,000",
-    "jobs_submit_batch_per_s": "60,000",
-    "pickup_p50_ms": "3",
-    "pickup_p99_ms": "10",
-    "limiter_unary_vs_echo": "0.8",
+GROUPS: dict[str, tuple[Callable[[Scale, Sheet], Awaitable[None]], tuple[str, ...]]] = {
+    "drain": (drain.run, tuple(name for name in OWN if name.startswith("jobs_drain_") and "1ms" not in name)),
+    "submit": (submit.batches, ("jobs_submit_batch_per_s",)),
+    "submit-unary": (submit.unary, ("jobs_submit_unary_vs_echo",)),
+    "pickup": (pickup.run, ("pickup_p50_ms", "pickup_p99_ms", "pickup_half_p99_ms")),
+    "queue-ops": (pickup.queue_ops, ("queue_op_p95_ms",)),
+    "claims": (claims.run, ("claim_cost_ratio_1m", "bytes_per_queued_job")),
+    "sessions": (compared.many_sessions, ("sessions_ratio_20",)),
+    "tracing": (compared.tracing, ("tracing_1pct_ratio",)),
+    "events": (events.run, ("events_relay_per_s", "event_latency_p99_ms")),
+    "limiter": (limits.unary, ("limiter_unary_vs_echo",)),
+    "limiter-latency": (limits.latency, ("limiter_check_p99_ms", "limiter_check_half_p99_ms")),
+    "limiter-messages": (limits.messages, ("limiter_batch_per_s", "limiter_stream_per_s")),
+    "far-jobs": (far.jobs, ("jobs_drain_1ms_per_s", "pickup_1ms_p99_ms")),
+    "far-limiter": (far.limiter, ("limiter_unary_1ms_per_s", "limiter_check_1ms_p99_ms", "limiter_stream_1ms_per_s")),
 }
-OUT = Path("build/bench.json")
 
 
-async def measure() -> dict[str, object]:
-    """Everything, one after the other."""
-    figures = await jobs.run()
-    async with valkey() as store:
-        figures |= await limiter.run(store.url)
-    return figures
+def chosen(only: Sequence[str]) -> list[str]:
+    """The groups to run: by their names or by those of figures; all for none. Raises KeyError."""
+    for name in only:
+        if name not in GROUPS and name not in OWN:
+            raise KeyError(f"no figure or group {name}; groups: {', '.join(GROUPS)}")
+    return [group for group, (_, names) in GROUPS.items() if not only or {group, *names} & {*only}]
 
 
-def spin_ms() -> list[int]:
-    """How long a fixed piece of Python takes on every core at once: how fast the machine is at the moment."""
-    loop = "import time; t = time.perf_counter(); sum(i * i for i in range(5_000_000)); print(time.perf_counter() - t)"
-    argv = [sys.executable, "-c", loop]
-    spinning = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(os.cpu_count() or 1)]
-    return [round(float(process.communicate()[0]) * 1000) for process in spinning]
+async def measure(groups: Sequence[str], scale: Scale, sheet: Sheet) -> list[str]:
+    """Run the groups one after the other; the names of those that failed."""
+    failed = []
+    for number, name in enumerate(groups, 1):
+        print(f"[{number}/{len(groups)}] {name}", flush=True)
+        began = time.perf_counter()
+        try:
+            await GROUPS[name][0](scale, sheet)
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+        print(f"  took {time.perf_counter() - began:.0f} s", flush=True)
+    return failed
 
 
-def conditions() -> dict[str, object]:
-    """What the figures depend on."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "spin_ms": spin_ms(),
-        "commit": commit.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def main() -> None:
-    """Measure, print, write."""
-    figures = {**asyncio.run(measure()), "conditions": conditions()}
-    table = Table("figure", "measured", "aim", title="headworks")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value), AIMS.get(name, ""))
-    Console().print(table)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
-    Console().print(f"written to {OUT}")
+def main(argv: Sequence[str]) -> int:
+    """Measure, print, write; 1 when a group could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a figure or a group; repeatable")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work? the numbers mean nothing")
+    parser.add_argument("--out", type=Path, default=None, help=f"instead of {OUT}")
+    told = parser.parse_args(argv)
+    try:
+        groups = chosen(told.only)
+    except KeyError as error:
+        parser.error(error.args[0])
+    out = told.out or (OUT.with_stem("bench-quick") if told.quick else OUT)
+    sheet = Sheet(OWN, out, more={"run": conditions() | {"quick": told.quick}})
+    began = time.perf_counter()
+    failed = asyncio.run(measure(groups, QUICK if told.quick else FULL, sheet))
+    print(f"written to {out} after {time.perf_counter() - began:.0f} s")
+    if failed:
+        print(f"not measured: {', '.join(failed)}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

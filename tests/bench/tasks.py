@@ -12,7 +12,7 @@ async def noop() -> None:
     """Nothing."""
 
 
-@task(name="bench.started")
-async def started() -> int:
-    """When the handler began, in ns of the machine's monotonic clock."""
-    return time.monotonic_ns()
+@task(name="bench.pickup")
+async def pickup(intended_ns: int) -> int:
+    """Nanoseconds since `intended_ns` of the machine's monotonic clock, when the handler begins."""
+    return time.monotonic_ns() - intended_ns
