@@ -43,6 +43,10 @@ bench: setup ## Measure; prints a table and writes build/bench.json
 soak: setup ## Load for ten minutes: does memory stay level?
 	$(PY) -m tests.soak $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## Faults by seed on real processes, judged from outside; ARGS="--minutes 60 --seed 7"
+	$(PY) -m tests.chaos $(ARGS)
+
 .PHONY: lint
 lint: setup ## Style, types, boundaries, protos, generated code
 	$(VENV)/bin/ruff check .

@@ -72,9 +72,12 @@ def find_installation() -> Installation:
 
 
 @asynccontextmanager
-async def apache_kafka(installation: Installation | None = None) -> AsyncIterator[KafkaBackend]:
+async def apache_kafka(
+    installation: Installation | None = None, *, second_listener: tuple[int, int] | None = None
+) -> AsyncIterator[KafkaBackend]:
     """A running broker that has answered; topics appear when somebody names them, with four partitions.
 
+    `second_listener` is a port to listen on too, and the one that clients of it are told to connect to: a proxy's.
     Raises BackendUnavailable, or ChildFailed when it does not start.
     """
     found = await asyncio.to_thread(find_installation) if installation is None else installation
@@ -82,7 +85,7 @@ async def apache_kafka(installation: Installation | None = None) -> AsyncIterato
     try:
         for attempt in range(TRIES):
             port, controller = free_ports(2)
-            properties = _write_properties(home, port, controller)
+            properties = _write_properties(home, port, controller, second_listener)
             if not attempt:
                 await _format(found, home, properties)
             argv = found.command("kafka.Kafka", str(properties))
@@ -97,9 +100,13 @@ async def apache_kafka(installation: Installation | None = None) -> AsyncIterato
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _write_properties(home: Path, broker: int, controller: int) -> Path:
+def _write_properties(home: Path, broker: int, controller: int, second: tuple[int, int] | None) -> Path:
     properties = home / "server.properties"
     text = _PROPERTIES.format(broker=broker, controller=controller, data=home / "data", partitions=PARTITIONS)
+    if second is not None:
+        for key, port in (("listeners", second[0]), ("advertised.listeners", second[1])):
+            text = text.replace(f"\n{key}=", f"\n{key}=SECOND://127.0.0.1:{port},")
+        text = text.replace("protocol.map=", "protocol.map=SECOND:PLAINTEXT,")
     properties.write_text(text)
     return properties
 

@@ -1,0 +1,1 @@
+"""The whole suite under faults, judged from outside: see docs/testing.md."""
