@@ -35,7 +35,7 @@ namespaces:
       - {name: per-k, match: {k: "*"}, limit: 1000, per: 1m}
 """
 TIMEOUT_S = 20.0
-RESTLESS = (b":seq", b":lease", b":waiters", b":workers", b"hw:workers")
+RESTLESS = (b":seq", b":lease", b":waiters", b":worker:", b":workers")
 """Keys that replicas change by themselves, or whose numbers may have gaps."""
 
 
@@ -63,7 +63,7 @@ class World:
     async def contents(self) -> dict[bytes, bytes | None]:
         """All that the store holds, but for what is restless."""
         keys = [key async for key in self.redis.scan_iter(count=1000)]
-        return {key: await self.redis.dump(key) for key in sorted(keys) if not key.endswith(RESTLESS)}
+        return {key: await self.redis.dump(key) for key in sorted(keys) if not any(part in key for part in RESTLESS)}
 
 
 async def ask(
