@@ -9,6 +9,8 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
+_WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""The values of local variables are payloads, results and credentials."""
 REDACTED = frozenset({"authorization", "x-api-key", "cookie", "password", "payload", "result"})
 
 
@@ -39,7 +41,7 @@ def configure(service: str, *, level: str = "info") -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                structlog.processors.ExceptionRenderer(_WITHOUT_LOCALS),
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -109,7 +109,7 @@ def _packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
             except TimeoutError:
                 await self.disconnect(nowait=True)
                 raise RedisTimeoutError("Timeout writing to socket") from None
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # uvloop's word for a transport that has closed meanwhile
                 await self.disconnect(nowait=True)
                 raise RedisConnectionError(f"{error} while writing to socket") from error
             except BaseException:
