@@ -20,7 +20,7 @@ from headworks_devkit.processes import Child, ChildFailed, child
 from headworks_devkit.services import Service
 from headworks_devkit.waiting import wait_until
 
-LOG_LINES = 400
+LOG_LINES = 4_000
 RESTART_S = 0.3
 STOP_S = 25.0
 """Within which a service must be gone after SIGTERM, whatever its surroundings do."""

@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Literal
+from typing import Literal, cast
 
 HOST = "127.0.0.1"
 LIMIT = 1 << 20
@@ -104,8 +104,7 @@ class _Pipe(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # of uvloop's too, which are none by descent
         self._link.made(self)
 
     def data_received(self, data: bytes) -> None:
