@@ -31,6 +31,7 @@ from headworks_scheduler.listing import Listing
 from headworks_scheduler.notices import Notices
 from headworks_scheduler.queues import Queues, load_queues
 from headworks_scheduler.reaper import Reaper
+from headworks_scheduler.reconciler import Reconciler
 from headworks_scheduler.redriving import Redriving
 from headworks_scheduler.relay import Relay
 from headworks_scheduler.results import ResultRecorder
@@ -40,14 +41,14 @@ from headworks_scheduler.settings import Settings
 from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore, StoreOptions
 from headworks_scheduler.store.lists import ListStore
+from headworks_scheduler.store.reconciling import ReconcileStore
 from headworks_scheduler.store.redrives import RedriveStore
 from headworks_scheduler.store.stats import StatsStore
-from headworks_scheduler.store.workers import WorkerStore
 from headworks_scheduler.submission import SubmissionReader
 from headworks_scheduler.timers import Timers
 from headworks_scheduler.views import expired_failure, poison_failure
 from headworks_scheduler.watching import WatchHub
-from headworks_scheduler.workers import WORKERS_KEPT_US, WORKERS_MAX, WorkerRegistry
+from headworks_scheduler.workers import worker_registry
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ PROBE_S = 1.0
 PROBE_TIMEOUT_S = 2.0
 COMMANDS = {"EVALSHA", "SUBSCRIBE", "BLPOP", "XREAD", *commands("headworks_scheduler.store")}
 JANITOR_S = 1.0
+RECONCILER_S = 0.5  # for about 500 jobs or entries of indexes
 API_BYTES = 16 << 20  # largest message: a batch of submits
 WORKER_BYTES = 8 << 20  # largest message: a batch of results
 
@@ -152,11 +154,8 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         hub = WatchHub()
         recorder = ResultRecorder(store, meta.cells, max_result_bytes=settings.max_payload_bytes)
         session_options = _session_options(settings)
-        worker_store = WorkerStore(
-            redis, meta, settings.replica_id, keep_us=WORKERS_KEPT_US, workers_max=WORKERS_MAX
-        )
-        registry = WorkerRegistry(worker_store, settings.replica_id, period_s=3 * session_options.heartbeat_s)
-        stack.push_async_callback(registry.farewell)
+        period_s = 3 * session_options.heartbeat_s
+        registry = await stack.enter_async_context(worker_registry(redis, meta, settings.replica_id, period_s=period_s))
         workers = WorkerServicer(queues, dispatcher, store, recorder, registry, session_options)
         timers = [Timers(store, cell) for cell in range(meta.cells)]
         listener = ReplicaListener(dispatcher, workers, hub, timers)
@@ -233,7 +232,7 @@ def _loops(
     notices = Notices(listening, meta, settings.replica_id, listener)
     events = []
     if meta.events == "kafka":
-        sink = KafkaSink(KafkaOptions(settings.kafka_bootstrap, settings.kafka_topic))
+        sink = KafkaSink(KafkaOptions(settings.kafka_bootstrap, settings.kafka_topic, stall_s=settings.kafka_timeout_s))
         relay = Relay(redis, settings.redis_url, meta, sink, settings.replica_id)
         events = [forever(relay.run, name="relay")]
     reaper = Reaper(
@@ -242,6 +241,7 @@ def _loops(
         grace_s=settings.reconnect_grace_s,
         period_s=min(1.0, settings.delivery_s / 5, settings.lease_s / 5),
     )
+    reconciler = Reconciler(ReconcileStore(redis, meta, lease_us=_micros(settings.lease_s)), meta.cells)
     return running(
         forever(notices.run, name="notices"),
         forever(dispatcher.run, name="dispatcher"),
@@ -249,5 +249,6 @@ def _loops(
         every(SWEEP_S, dispatcher.sweep, name="sweep"),
         *events,
         every(JANITOR_S, Janitor(store, meta.cells).step, name="janitor"),
+        every(RECONCILER_S, reconciler.step, name="reconciler"),
         *[forever(of_cell.run, name=f"timers of cell {cell}") for cell, of_cell in enumerate(timers)],
     )

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from headworks_core.cells import Meta
 from headworks_core.store import redis_client
 from headworks_scheduler.domain.jobs import Completion, FailedAttempt, Filter, Held, NewJob, Release, State
+from headworks_scheduler.reconciler import Reconciler
 from headworks_scheduler.store.jobs import JobStore
+from headworks_scheduler.store.reconciling import ReconcileStore
 from headworks_scheduler.store.redrives import RedriveStore
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -285,6 +287,14 @@ class StoreMachine(RuleBasedStateMachine):
         for cell, model in enumerate(self.models):
             wanted = model.forget(limit)
             assert self._call("forget", self.stores[replica].forget(cell, limit=limit)) == wanted
+
+    @rule()
+    def reconcile(self) -> None:
+        """Everything; there must be nothing to repair."""
+        reconciler = Reconciler(ReconcileStore(self.redis, self.meta, lease_us=1, now_us=self._now), self.meta.cells)
+        while not self._call("reconcile", reconciler.step()):
+            pass
+        assert (reconciler.counters, reconciler.counts_unchecked) == ({}, 0)
 
     # ---- what must hold
 

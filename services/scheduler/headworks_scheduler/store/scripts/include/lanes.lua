@@ -35,7 +35,9 @@ local function leave(q, kind, of, virtual_field, name)
     redis.call('HDEL', q .. ':virtual', virtual_field)
     return true
   end
-  redis.call('ZADD', resting, pass, name)
+  if pass then
+    redis.call('ZADD', resting, pass, name)
+  end
   return false
 end
 
