@@ -30,6 +30,8 @@ class Settings(ServiceSettings):
     """Kafka brokers, comma-separated."""
     kafka_topic: str = "headworks.jobs.v1"
     """Topic of the events; may contain {tenant}."""
+    kafka_timeout_s: float = Field(30.0, ge=1, le=600)
+    """Seconds that Kafka may leave events unanswered before they are sent again over a new connection."""
     queues_file: str = ""
     """YAML file with the queues; without one there is the queue "default"."""
     lease_s: float = Field(30.0, ge=0.1, le=3600)

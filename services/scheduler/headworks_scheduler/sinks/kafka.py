@@ -49,7 +49,7 @@ class KafkaOptions:
     """Of one partition's batch; below the broker's message.max.bytes, 1 MiB by default."""
     compression: str | None = None
     stall_s: float = 30.0
-    """How long the broker may leave a batch without an answer before the producer is dropped."""
+    """How long the broker may leave a batch without an answer before the producer is dropped; a request, a third."""
 
 
 class KafkaSink:
@@ -63,7 +63,10 @@ class KafkaSink:
         """A connection for the events of one cell. Raises SinkUnavailable. Leaving it never waits for the broker."""
         options = self._options
         producer = idempotent_producer(
-            options.bootstrap, max_batch_bytes=options.max_batch_bytes, compression=options.compression
+            options.bootstrap,
+            max_batch_bytes=options.max_batch_bytes,
+            compression=options.compression,
+            timeout_s=options.stall_s / 3,
         )
         with quiet_aiokafka():
             async with producer as started:

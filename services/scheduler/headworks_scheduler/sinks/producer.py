@@ -15,29 +15,30 @@ from aiokafka.errors import KafkaError
 
 from headworks_scheduler.sinks import SinkUnavailable
 
-START_S = 10.0
-REQUEST_TIMEOUT_MS = 10_000
 RETRY_BACKOFF_MS = 200
 DROP_S = 1.0
 
 
 @asynccontextmanager
 async def idempotent_producer(
-    bootstrap: str, *, max_batch_bytes: int, compression: str | None = None
+    bootstrap: str, *, max_batch_bytes: int, compression: str | None = None, timeout_s: float = 10.0
 ) -> AsyncIterator[AIOKafkaProducer]:
-    """A started producer; dropped on exit, within about three seconds. Raises SinkUnavailable."""
+    """A started producer; dropped on exit, within about three seconds. Raises SinkUnavailable.
+
+    `timeout_s` bounds the start, and each request.
+    """
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         enable_idempotence=True,
         acks="all",
         max_batch_size=max_batch_bytes,
         compression_type=compression,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        request_timeout_ms=int(timeout_s * 1000),
         retry_backoff_ms=RETRY_BACKOFF_MS,
     )
     try:
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(timeout_s):
                 await producer.start()
         except (KafkaError, TimeoutError) as error:
             raise SinkUnavailable(f"Kafka at {bootstrap} cannot be reached: {error!r}") from error
