@@ -35,10 +35,13 @@ class RawWorker:
         credit: int = 0,
         held: Sequence[pb.HeldLease] = (),
         order: pb.QueueOrder = pb.QUEUE_ORDER_UNSPECIFIED,
+        tasks: Sequence[str] = (),
     ) -> pb.Attached:
         """Attach, and announce `credit` free slots."""
         subscriptions = [pb.QueueSubscription(queue=name, weight=weight) for name, weight in queues]
-        attach = pb.Attach(protocol=1, worker=worker, queues=subscriptions, slots=slots, held=held, order=order)
+        attach = pb.Attach(
+            protocol=1, worker=worker, queues=subscriptions, slots=slots, held=held, order=order, tasks=tasks
+        )
         await self.send(attach=attach)
         attached = (await self.next("attached")).attached
         if credit:

@@ -55,9 +55,9 @@ log = structlog.get_logger(__name__)
 SWEEP_S = 5.0
 PROBE_S = 1.0
 PROBE_TIMEOUT_S = 2.0
-COMMANDS = {"EVALSHA", "SUBSCRIBE", "BLPOP", "XREAD", *commands("headworks_scheduler.store")}
+COMMANDS = {"EVALSHA", "SUBSCRIBE", "BLPOP", "XREAD", "SCAN", *commands("headworks_scheduler.store")}
 JANITOR_S = 1.0
-RECONCILER_S = 0.5  # for about 500 jobs or entries of indexes
+RECONCILER_S = 0.25  # for about 250 jobs or entries of indexes
 API_BYTES = 16 << 20  # largest message: a batch of submits
 WORKER_BYTES = 8 << 20  # largest message: a batch of results
 

@@ -23,6 +23,7 @@ from headworks_scheduler.domain.matching import Order
 from headworks_scheduler.queues import Queues
 from headworks_scheduler.results import ResultRecorder, split_name
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
+from headworks_scheduler.workers import DRAINING, GONE, LOST, Presence, WorkerRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +121,7 @@ class Session:
         dispatcher: Dispatcher,
         store: JobStore,
         recorder: ResultRecorder,
+        registry: WorkerRegistry,
         options: SessionOptions,
     ) -> None:
         """Raises InvalidArgument, NotFound or FailedPrecondition for an Attach that cannot be served."""
@@ -130,6 +132,7 @@ class Session:
         self._dispatcher = dispatcher
         self._store = store
         self._recorder = recorder
+        self._registry = registry
         self._options = options
         self._outgoing = Outgoing()
         self.held: dict[str, int] = {}
@@ -137,8 +140,9 @@ class Session:
         strict = attach.order == pb.QUEUE_ORDER_STRICT
         subscriptions = [(entry.queue, entry.weight or 1) for entry in attach.queues]
         self._seat = SessionSeat(attach.worker, subscriptions, Order.STRICT if strict else Order.WEIGHTED, self._assign)
-        self._heard = asyncio.get_running_loop().time()
-        self._draining = False
+        queues_served = [name for name, _ in subscriptions]
+        now = asyncio.get_running_loop().time()
+        self._presence = Presence(attach.worker, queues_served, attach.tasks, attach.slots, self.held, now)
 
     async def run(self, held: Sequence[pb.HeldLease]) -> None:
         """Serve until the worker half-closes; raises what ended the session otherwise."""
@@ -149,15 +153,21 @@ class Session:
         attached.ping_interval.FromMicroseconds(int(self._options.ping_s * 1e6))
         self._outgoing.control(pb.SessionResponse(attached=attached))
         self._dispatcher.attach(self._seat)
+        self._registry.attached(self._presence)
+        left = LOST
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._write()), tasks.create_task(self._watch_silence())]
                 await self._read()
                 for task in background:
                     task.cancel()
-            if self._draining:  # then a worker leaves without any lease: what it has was on its way to it
+            left = GONE
+            if (
+                self._presence.state == DRAINING
+            ):  # then a worker leaves without any lease: what it has was on its way to it
                 await self._dispatcher.give_back(self.held.items())
         finally:
+            self._registry.ended(self._presence, left)
             self._dispatcher.detach(self._seat)
             await self._give_up(self._outgoing.take_back())
 
@@ -196,7 +206,7 @@ class Session:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._options.ping_s)
-            if loop.time() - self._heard > self._options.silence_s:
+            if loop.time() - self._presence.heard > self._options.silence_s:
                 log.warning("session.silent", worker=self.worker, held=len(self.held))
                 raise Unavailable("no heartbeat came in time", reason=Reason.HEARTBEAT_MISSED)
             self._outgoing.control(pb.SessionResponse(ping=pb.Ping()))
@@ -204,7 +214,7 @@ class Session:
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         while (message := await self._stream.read()) is not None:
-            self._heard = loop.time()
+            self._presence.heard = loop.time()
             kind = message.WhichOneof("message")
             if kind == "results":
                 await self._on_results(message.results)
@@ -234,17 +244,23 @@ class Session:
             else:
                 rules.check_lease(result.job, result.lease_id, self._store.cells, f"results.results[{index}]")
         # The next claim need not wait for the recording, unless a job comes back, whose turn it may be.
-        comes_back = any(not result.HasField("success") for result in results.results)
+        succeeded = sum(result.HasField("success") for result in results.results)
+        comes_back = succeeded < len(results.results)
+        self._presence.succeeded += succeeded
         if not comes_back:
             self._on_credit(results.credit)
         lost = await self._recorder.record(results.results)
         self._outgoing.control(pb.SessionResponse(ack=pb.Ack(batch=results.batch, lost=lost)))
         if comes_back:
+            failed = sum(result.HasField("failed") for result in results.results)
+            self._presence.failed += failed
+            self._presence.released += len(results.results) - succeeded - failed
             self._on_credit(results.credit)
 
     async def _on_draining(self) -> None:
         """What the worker has not been sent yet is for others."""
-        self._draining = True
+        self._presence.state = DRAINING
+        self._registry.changed(self._presence)
         self._dispatcher.detach(self._seat)
         await self._give_up(self._outgoing.take_back())
 
@@ -295,12 +311,14 @@ class WorkerServicer:
         dispatcher: Dispatcher,
         store: JobStore,
         recorder: ResultRecorder,
+        registry: WorkerRegistry,
         options: SessionOptions,
     ) -> None:
         self._queues = queues
         self._dispatcher = dispatcher
         self._store = store
         self._recorder = recorder
+        self._registry = registry
         self._options = options
         self._sessions: set[Session] = set()
         self._all_closed = asyncio.Event()
@@ -325,6 +343,7 @@ class WorkerServicer:
             dispatcher=self._dispatcher,
             store=self._store,
             recorder=self._recorder,
+            registry=self._registry,
             options=self._options,
         )
         self._sessions.add(session)

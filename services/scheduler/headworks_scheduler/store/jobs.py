@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from headworks_core.cells import Meta
+from headworks_core.measures import Tally
 from headworks_core.scripts import Argument, Script, load
 from redis.asyncio import Redis
 
@@ -28,6 +30,18 @@ BATCH_MAX = 500
 _SUBMITTED = tuple(Submitted)
 _BEATS = tuple(Beat)
 SCRIPTS = ("submit", "claim", "heartbeat", "complete", "fail", "release", "reap", "due", "cancel", "read", "handover")
+
+
+# What the numbers mean that the scripts answer with; 1 is LATE everywhere.
+LATE = 1
+COMPLETED = ("succeeded", "")
+FAILED = ("retried", "", "dead", "cancelled")
+RELEASED = ("released", "", "cancelled")
+
+
+class _Ended(Protocol):
+    @property
+    def ref(self) -> str: ...
 
 
 class Reaped(NamedTuple):
@@ -74,6 +88,12 @@ class JobStore:
         self._events = "1" if meta.events == "kafka" else "0"
         self._scripts = {name: load("headworks_scheduler.store", name) for name in (*SCRIPTS, "forget")}
 
+        self.submitted = Tally()
+        """Submits by queue and outcome."""
+        self.transitions = Tally()
+        """Jobs by queue and what became of them here."""
+        self.late = 0
+        """Results of leases that were lost."""
         self._kept: list[list[Argument]] = [[] for _ in range(meta.cells)]
         for queue in options.queues:
             retention_us = queue.retention_us or options.retention_us
@@ -99,6 +119,7 @@ class JobStore:
             reply = await self._call("submit", cell, args, traceparent)
             for index, code in zip(order, reply, strict=True):
                 outcomes[index] = _SUBMITTED[code]
+                self.submitted[jobs[index].queue.name, outcomes[index].name.lower()] += 1
         return outcomes
 
     async def claim(self, queue: Queue, workers: Sequence[tuple[str, int]], *, traceparent: str = "") -> list[Claimed]:
@@ -113,6 +134,7 @@ class JobStore:
         for worker, wanted in workers:
             args += [worker, wanted]
         reply = await self._call("claim", cell, args, traceparent)
+        self.transitions[queue.name, "claimed"] += len(reply) // 6
         return [
             Claimed(name.decode(), int(lease_id), int(attempt), spec, trace.decode(), int(policy.partition(b":")[0]))
             for name, lease_id, attempt, spec, trace, policy in zip(*[iter(reply)] * 6, strict=True)
@@ -130,7 +152,7 @@ class JobStore:
         args: list[Argument] = [self._events]
         for item in items:
             args += [item.ref, item.lease_id, item.result, item.content_type, item.traceparent]
-        return [code == 0 for code in await self._call("complete", cell, args, traceparent)]
+        return self._count(items, await self._call("complete", cell, args, traceparent), COMPLETED)
 
     async def fail(self, cell: int, items: Sequence[FailedAttempt], *, traceparent: str = "") -> list[bool]:
         """Handlers failed; at most 500. False: the lease was lost and nothing changed."""
@@ -138,14 +160,14 @@ class JobStore:
         for item in items:
             args += [item.ref, item.lease_id, item.failure, item.event_failure, 1 if item.retryable else 0]
             args += [item.retry_after_us, item.luck_milli, item.traceparent]
-        return [code == 0 for code in await self._call("fail", cell, args, traceparent)]
+        return self._count(items, await self._call("fail", cell, args, traceparent), FAILED)
 
     async def release(self, cell: int, items: Sequence[Release], *, traceparent: str = "") -> list[bool]:
         """Workers give jobs back; at most 500. False: the lease was lost and nothing changed."""
         args: list[Argument] = [self._events]
         for item in items:
             args += [item.ref, item.lease_id, item.delay_us, item.traceparent]
-        return [code == 0 for code in await self._call("release", cell, args, traceparent)]
+        return self._count(items, await self._call("release", cell, args, traceparent), RELEASED)
 
     async def reap(self, cell: int, *, limit: int = BATCH_MAX) -> Reaped:
         """Take the jobs of ended leases from their workers."""
@@ -169,6 +191,8 @@ class JobStore:
         """End a job or ask its worker to; with the microseconds until the lease ends, if one is held."""
         args: list[Argument] = [self._events, ref, traceparent]
         code, remaining_us = await self._call("cancel", cell, args, traceparent)
+        if code == CancelOutcome.CANCELLED.value:
+            self.transitions[_queue_of(ref), "cancelled"] += 1
         return CancelOutcome(code), remaining_us
 
     async def read(
@@ -188,11 +212,25 @@ class JobStore:
         now_us: Argument = "" if self._now_us is None else self._now_us()
         return script(self._redis, [self._meta.prefix(cell)], [now_us, *args], traceparent=traceparent)
 
+    def _count(self, items: Sequence[_Ended], codes: Sequence[int], outcomes: Sequence[str]) -> list[bool]:
+        """Whether each lease was valid. The queue of one that was not may be an invention of its worker."""
+        queues = [_queue_of(item.ref) for item in items]
+        for (queue, code), count in Counter(zip(queues, codes, strict=True)).items():
+            if code == LATE:
+                self.late += count
+            else:
+                self.transitions[queue, outcomes[code]] += count
+        return [code != LATE for code in codes]
+
     def _by_cell(self, queues: Iterable[str]) -> dict[int, list[int]]:
         cells: dict[int, list[int]] = {}
         for index, queue in enumerate(queues):
             cells.setdefault(self._meta.cell_of(queue), []).append(index)
         return cells
+
+
+def _queue_of(ref: str) -> str:
+    return ref.split("/", 2)[1]
 
 
 def _by_queue(jobs: Sequence[NewJob], indexes: Sequence[int]) -> dict[tuple[str, str], list[int]]:

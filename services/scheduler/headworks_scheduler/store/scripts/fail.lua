@@ -6,7 +6,8 @@
 -- ARGV[3]... at most 500 times: ref, lease_id, failure, event_failure, retryable (1 or 0), retry_after_us (-1: the policy
 --          decides), luck_milli (0..999), trace
 --
--- returns  one number an item: 0 recorded (now or by an earlier call), 1 the lease was lost and nothing changed
+-- returns  one number an item: 0 it will be retried, or was recorded by an earlier call, 1 the lease was lost and nothing
+--          changed, 2 DEAD now, 3 CANCELLED now
 -- effect   SCHEDULED with event `retrying`, READY at once if the delay is 0, DEAD with event `dead`, or CANCELLED with its
 --          event if that was requested and another attempt was due. The first write is ZREM
 -- cost     O(log n) an item
@@ -58,8 +59,10 @@ for at = 3, #ARGV, 8 do
     count(queue, 'leased', -1)
     if ARGV[at + 4] ~= '1' or failures >= attempts_max then
       stop(job, 'dead', DEAD, at, failures)
+      results[#results] = 2
     elseif job.cancel then
       stop(job, 'cancelled', CANCELLED, at, failures)
+      results[#results] = 3
     else
       retry(job, tenant, queue, tail, at, failures)
     end

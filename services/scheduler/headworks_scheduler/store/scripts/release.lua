@@ -5,7 +5,8 @@
 -- ARGV[2]  events        1 if the outbox is in use
 -- ARGV[3]... at most 500 times: ref, lease_id, delay_us (0: at once), trace
 --
--- returns  one number an item: 0 recorded (now or by an earlier call), 1 the lease was lost and nothing changed
+-- returns  one number an item: 0 recorded (now or by an earlier call), 1 the lease was lost and nothing changed, 2
+--          CANCELLED now
 -- effect   READY at its old place, SCHEDULED for delay_us, or CANCELLED with event `cancelled` if that was requested.
 --          The first write is ZREM
 -- cost     O(log n) an item
@@ -29,6 +30,7 @@ for at = 3, #ARGV, 4 do
     count(queue, 'leased', -1)
     if job.cancel then
       finish(events, job, 'cancelled', CANCELLED, ARGV[at + 3], '')
+      results[#results] = 2
     else
       redis.call('HSET', job_key(ref), 'state', delay_us > 0 and SCHEDULED or READY, 'due', int(now_us + delay_us),
         'attempts', tonumber(job.attempts) - 1)
