@@ -32,7 +32,7 @@ class Reconciler:
         """Cells in the last pass that had too much in them for their counters to be checked."""
 
     async def step(self) -> bool:
-        """Check one slice, about 500 jobs or entries; True when that ended a pass."""
+        """Check one slice, about 250 jobs or entries; True when that ended a pass."""
         if not self._pending:
             return await self._scan()
         cell, indexes, cursor = self._pending[0]

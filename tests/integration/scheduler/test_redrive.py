@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from headworks.scheduler.v1 import job_pb2
 from headworks.scheduler.v1 import scheduler_service_pb2 as pb
+from headworks_core.cells import Meta
 from headworks_core.errors import Reason
+from headworks_core.names import parse_job
+from headworks_scheduler.domain.jobs import FailedAttempt, Queue
+from headworks_scheduler.store.jobs import JobStore, StoreOptions
+from redis.asyncio import Redis
 
 from tests.integration.scheduler.conftest import Scheduler
 from tests.integration.scheduler.test_api import refusal
@@ -94,6 +99,30 @@ async def test_those_that_die_again_are_not_met_by_later_pages(scheduler: Schedu
     assert [*first.names, *second.names] == dead
     assert (await scheduler.get(dead[0])).state == job_pb2.JOB_STATE_DEAD
     assert list((await redrive_many(scheduler)).names) == [dead[0]]
+
+
+async def test_a_call_looks_at_a_bounded_number_and_a_later_one_goes_on(scheduler: Scheduler, redis: Redis) -> None:
+    store = JobStore(redis, Meta(events="none"), StoreOptions("x"))
+    batch = [pb.JobSubmission(spec=job_pb2.JobSpec(task="t"))] * 350
+    dead = []
+    for _ in range(3):
+        response = await scheduler.stub.SubmitJobs(pb.SubmitJobsRequest(jobs=batch))
+        dead += [result.name for result in response.results]
+        leases = [(parse_job(job.name).ref, job.lease_id) for job in await store.claim(Queue(), [("w", 500)])]
+        await store.fail(0, [FailedAttempt(*lease, b"", b"", retryable=False) for lease in leases])
+
+    none = await redrive_many(scheduler, filter={"task": "u"})
+    last = await redrive_many(scheduler, filter={"task": "u"}, page_token=none.next_page_token)
+    some = await redrive_many(scheduler, limit=330)
+    rest = await redrive_many(scheduler, page_token=some.next_page_token)
+
+    assert not none.names
+    assert none.next_page_token
+    assert last == pb.RedriveJobsResponse()
+    assert (len(some.names), len(rest.names)) == (330, 500)
+    assert len({*some.names, *rest.names}) == 830
+    assert {*some.names} < {*dead[:350]}
+    assert rest.next_page_token
 
 
 async def test_only_ones_own_dead_letters_go_back(scheduler: Scheduler) -> None:

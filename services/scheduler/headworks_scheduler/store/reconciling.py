@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from headworks_scheduler.store.calls import Calls
 
-SLICE = 500
-COUNT_MAX = 5_000
+SLICE = 250
+COUNT_MAX = 2_500  # entries in a cell; some milliseconds of the server
 _OF_CELL = {"leases": "leases", "timers": "timers", "finished": "finished"}
 _KEY = re.compile(r"\{hw:(\d+)\}:(.+)", re.DOTALL)
 _OF_QUEUE = re.compile(
@@ -55,21 +55,21 @@ class ReconcileStore:
         self._lease_us = lease_us
 
     async def scan(self, cursor: int) -> tuple[int, dict[int, Slice]]:
-        """The next keys by cell, about 500; the cursor is 0 at first, and 0 again at the end."""
+        """The next keys by cell, about 250; the cursor is 0 at first, and 0 again at the end."""
         scan: Any = self._redis.scan
         with store_errors():
             cursor, keys = await scan(cursor, match="{hw:*}:*", count=SLICE)
         return int(cursor), _sorted(keys, self._call.meta.cells)
 
     async def jobs(self, cell: int, refs: Sequence[str]) -> Repairs:
-        """Give jobs their places back, at most 500 a script call."""
+        """Give jobs their places back, at most 250 a script call."""
         total: Repairs = {}
         for at in range(0, len(refs), SLICE):
             add(total, _repairs(await self._call("reconcile", cell, [self._lease_us, *refs[at : at + SLICE]])))
         return total
 
     async def indexes(self, cell: int, indexes: Sequence[Index], cursor: bytes) -> tuple[int, bytes, Repairs]:
-        """Look at about 500 entries, from `cursor` in the first index on; how many are done, the cursor in the next."""
+        """Look at about 250 entries, from `cursor` in the first index on; how many are done, the cursor in the next."""
         args: list[Argument] = [SLICE]
         for n, index in enumerate(indexes):
             args += [*index, b"0" if n else cursor]

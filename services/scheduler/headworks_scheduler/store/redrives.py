@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 
 from headworks_scheduler.domain.jobs import Filter, Position, Queue, Redriven, State
 from headworks_scheduler.store.calls import Calls
-from headworks_scheduler.store.lists import FAILURES_MAX, SCAN_MAX, filter_args, position_args, position_of
+from headworks_scheduler.store.lists import filter_args, position_args, position_of
+
+SCAN_MAX = 100  # dead letters that a script call looks at
 
 
 class RedrivePage(NamedTuple):
@@ -61,8 +63,7 @@ class RedriveStore:
         traceparent: str = "",
     ) -> RedrivePage:
         """Send dead letters back, those first that died first, but none that died after the cutoff (0: now)."""
-        scan_max = min(self._scan_max, FAILURES_MAX) if wanted.category or wanted.error_class else self._scan_max
-        args = [*self._head(queue, tenant), limit, scan_max, cutoff_us or "", *position_args(after)]
+        args = [*self._head(queue, tenant), limit, self._scan_max, cutoff_us or "", *position_args(after)]
         args += filter_args(wanted._replace(state=State.DEAD))
         cell = self._call.meta.cell_of(queue.name)
         cutoff, score, tail, code, *tails = await self._call("redrive_dead", cell, args, traceparent)
