@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from headworks.scheduler.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
@@ -16,6 +16,8 @@ from headworks_core.cells import Meta, join
 from headworks_core.errors import Unavailable
 from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, forever, running
+from headworks_core.metrics import Metrics
+from headworks_core.monitor import monitoring
 from headworks_core.names import job_of_ref
 from headworks_core.readiness import Readiness
 from headworks_core.scripts import commands
@@ -40,11 +42,13 @@ from headworks_scheduler.sessions import SessionOptions, WorkerServicer
 from headworks_scheduler.settings import Settings
 from headworks_scheduler.sinks.kafka import KafkaOptions, KafkaSink
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore, StoreOptions
+from headworks_scheduler.store.lag import LagReader
 from headworks_scheduler.store.lists import ListStore
 from headworks_scheduler.store.reconciling import ReconcileStore
 from headworks_scheduler.store.redrives import RedriveStore
 from headworks_scheduler.store.stats import StatsStore
 from headworks_scheduler.submission import SubmissionReader
+from headworks_scheduler.telemetry import Parts, StoreView, add_metrics
 from headworks_scheduler.timers import Timers
 from headworks_scheduler.views import expired_failure, poison_failure
 from headworks_scheduler.watching import WatchHub
@@ -55,6 +59,9 @@ log = structlog.get_logger(__name__)
 SWEEP_S = 5.0
 PROBE_S = 1.0
 PROBE_TIMEOUT_S = 2.0
+DEAF_S = (
+    15.0  # without a word, or an answer to a ping, from the subscription; a sweep makes good what is missed so long
+)
 COMMANDS = {"EVALSHA", "SUBSCRIBE", "BLPOP", "XREAD", "SCAN", *commands("headworks_scheduler.store")}
 JANITOR_S = 1.0
 RECONCILER_S = 0.25  # for about 250 jobs or entries of indexes
@@ -68,6 +75,8 @@ class Ports:
 
     api: int
     worker: int
+    monitor: str = ""
+    """Address of /metrics; empty: nowhere."""
 
 
 class ReplicaListener:
@@ -159,7 +168,8 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         workers = WorkerServicer(queues, dispatcher, store, recorder, registry, session_options)
         timers = [Timers(store, cell) for cell in range(meta.cells)]
         listener = ReplicaListener(dispatcher, workers, hub, timers)
-        await stack.enter_async_context(_loops(settings, redis, store, meta, dispatcher, listener, listening, timers))
+        background = _background(settings, redis, store, meta, listener, listening)
+        await stack.enter_async_context(_loops(background, Janitor(store, meta.cells), dispatcher, timers))
         submits: MicroBatcher[Bundle, list[Submitted]] = MicroBatcher(
             SubmitFlush(store), max_items=BATCH_MAX, window_s=0.001, weigh=weight
         )
@@ -171,9 +181,17 @@ async def scheduler_app(settings: Settings) -> AsyncIterator[Ports]:
         stats = StatsStore(redis, meta)
         admin = AdminServicer(queues, stats, registry, retention_us=_micros(settings.retention_s))
         await _until_listening(listener, settings.redis_timeout_s)
-        ports = await _serve(stack, settings, redis, servicer, admin, workers, hub)
-        log.info("scheduler.serving", api=ports.api, worker=ports.worker, store=server, queues=len(queues))
-        yield ports
+        readiness = _readiness(redis, background.notices)
+        parts = Parts(store, queues, dispatcher, workers, background.reaper, background.reconciler, background.relay)
+        metrics = _metrics(settings, parts, stats, LagReader(redis, meta))
+        monitor = await stack.enter_async_context(
+            monitoring(settings.metrics_address, metrics, lambda: readiness.faults)
+        )
+        ports = await _serve(stack, settings, servicer, admin, workers, hub, readiness)
+        log.info(
+            "scheduler.serving", api=ports.api, worker=ports.worker, metrics=monitor, store=server, queues=len(queues)
+        )
+        yield replace(ports, monitor=monitor)
 
 
 async def _until_listening(listener: ReplicaListener, timeout_s: float) -> None:
@@ -188,11 +206,11 @@ async def _until_listening(listener: ReplicaListener, timeout_s: float) -> None:
 async def _serve(
     stack: AsyncExitStack,
     settings: Settings,
-    redis: Redis,
     servicer: SchedulerServicer,
     admin: AdminServicer,
     workers: WorkerServicer,
     hub: WatchHub,
+    readiness: Readiness,
 ) -> Ports:
     """Open both ports; the API closes last, so that workers' results can still be watched."""
     api_port, api_health = await stack.enter_async_context(
@@ -213,28 +231,47 @@ async def _serve(
             drain=lambda: workers.drain(timeout_s=settings.shutdown_grace_s),
         )
     )
-    readiness = Readiness({"store": StoreFitness(redis, durable=True, timeout_s=PROBE_TIMEOUT_S)})
     await readiness.begin(worker_health, api_health)
     await stack.enter_async_context(running(every(PROBE_S, readiness.probe, name="readiness")))
+    stack.callback(readiness.end)
     return Ports(api_port, worker_port)
 
 
-def _loops(
-    settings: Settings,
-    redis: Redis,
-    store: JobStore,
-    meta: Meta,
-    dispatcher: Dispatcher,
-    listener: ReplicaListener,
-    listening: Redis,
-    timers: Sequence[Timers],
-) -> AbstractAsyncContextManager[None]:
+def _readiness(redis: Redis, notices: Notices) -> Readiness:
+    """Kafka is none of it: while it is away events wait, and callers lose nothing."""
+
+    async def subscription() -> str:
+        return f"silent for {notices.silent_s:.0f} s" if notices.silent_s > DEAF_S else ""
+
+    fitness = StoreFitness(redis, durable=True, timeout_s=PROBE_TIMEOUT_S)
+    return Readiness({"store": fitness, "subscription": subscription})
+
+
+def _metrics(settings: Settings, parts: Parts, stats: StatsStore, lag: LagReader) -> Metrics:
+    metrics = Metrics("headworks-scheduler", settings.replica_id)
+    view = StoreView(stats, lag if parts.relay else None, [queue.name for queue in parts.queues.all()])
+    add_metrics(metrics, parts, view)
+    return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What runs without being asked."""
+
+    notices: Notices
+    reaper: Reaper
+    reconciler: Reconciler
+    relay: Relay | None
+
+
+def _background(
+    settings: Settings, redis: Redis, store: JobStore, meta: Meta, listener: ReplicaListener, listening: Redis
+) -> Background:
     notices = Notices(listening, meta, settings.replica_id, listener)
-    events = []
+    relay = None
     if meta.events == "kafka":
         sink = KafkaSink(KafkaOptions(settings.kafka_bootstrap, settings.kafka_topic, stall_s=settings.kafka_timeout_s))
         relay = Relay(redis, settings.redis_url, meta, sink, settings.replica_id)
-        events = [forever(relay.run, name="relay")]
     reaper = Reaper(
         store,
         meta.cells,
@@ -242,13 +279,19 @@ def _loops(
         period_s=min(1.0, settings.delivery_s / 5, settings.lease_s / 5),
     )
     reconciler = Reconciler(ReconcileStore(redis, meta, lease_us=_micros(settings.lease_s)), meta.cells)
+    return Background(notices, reaper, reconciler, relay)
+
+
+def _loops(
+    background: Background, janitor: Janitor, dispatcher: Dispatcher, timers: Sequence[Timers]
+) -> AbstractAsyncContextManager[None]:
     return running(
-        forever(notices.run, name="notices"),
+        forever(background.notices.run, name="notices"),
         forever(dispatcher.run, name="dispatcher"),
-        forever(reaper.run, name="reaper"),
+        forever(background.reaper.run, name="reaper"),
         every(SWEEP_S, dispatcher.sweep, name="sweep"),
-        *events,
-        every(JANITOR_S, Janitor(store, meta.cells).step, name="janitor"),
-        every(RECONCILER_S, reconciler.step, name="reconciler"),
+        *([forever(background.relay.run, name="relay")] if background.relay else []),
+        every(JANITOR_S, janitor.step, name="janitor"),
+        every(RECONCILER_S, background.reconciler.step, name="reconciler"),
         *[forever(of_cell.run, name=f"timers of cell {cell}") for cell, of_cell in enumerate(timers)],
     )

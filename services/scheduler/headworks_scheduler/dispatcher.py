@@ -34,6 +34,7 @@ class DispatcherCounters:
     lost_wakeups: int = 0
     handovers: int = 0
     returned: int = 0
+    failed_claims: int = 0
 
 
 class SessionSeat(Seat):
@@ -128,6 +129,7 @@ class Dispatcher:
         try:
             claimed = await self._store.claim(self._queues.get(queue), [(seat.worker, n) for seat, n in shares])
         except ServiceError as error:
+            self.counters.failed_claims += 1
             log.warning("dispatcher.claim_failed", queue=queue, error=str(error))
             self._give_back(shares)
             self._busy.add(queue)

@@ -43,12 +43,18 @@ class Notices:
         self._silence_s = silence_s
         self._listener = listener
         self._replica_channels = {f"{meta.prefix(cell)}:replica:{replica}": cell for cell in range(meta.cells)}
+        self._heard = asyncio.get_running_loop().time()
         self._timer_channels = {f"{meta.prefix(cell)}:timers": cell for cell in range(meta.cells)}
         self._verbs: dict[str, Callable[[int, list[str]], Awaitable[None] | None]] = {
             "wake": lambda _, words: listener.on_wake(words[0]),
             "cancel": lambda cell, words: listener.on_cancel(cell, words[0], int(words[1])),
             "changed": listener.on_changed,
         }
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing was heard, not even an answer to a ping; while all is well, at most two `silence_s`."""
+        return asyncio.get_running_loop().time() - self._heard
 
     async def run(self) -> None:
         """Listen until cancelled; ends with an error when the connection is lost, or no longer answers."""
@@ -65,7 +71,7 @@ class Notices:
                     async with asyncio.timeout(self._silence_s):
                         await subscription.ping()
                     continue
-                heard = loop.time()
+                self._heard = heard = loop.time()
                 if message["type"] == "message":
                     await self._hear(message["channel"].decode(), message["data"].decode())
                 elif message["type"] == "subscribe":

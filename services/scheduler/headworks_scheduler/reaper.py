@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -36,6 +37,8 @@ class Reaper:
         self._period_s = period_s
         self._monotonic = monotonic
         self._not_before = monotonic() + grace_s
+        self.counters: Counter[str] = Counter()
+        """Leases that ended, by what they were; the names are those of `Reaped`."""
 
     async def run(self) -> None:
         """Reap until cancelled."""
@@ -53,6 +56,7 @@ class Reaper:
             while True:
                 reaped = await self._store.reap(cell)
                 if reaped.ended:
+                    self.counters.update(reaped._asdict())
                     log.warning("reaper.leases_ended", cell=cell, **reaped._asdict())
                 if reaped.ended < BATCH_MAX:
                     break

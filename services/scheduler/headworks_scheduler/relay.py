@@ -19,7 +19,6 @@ import structlog
 from headworks_core.cells import Meta
 from headworks_core.errors import ServiceError, Unavailable
 from headworks_core.loops import forever
-from opentelemetry import metrics
 from redis.asyncio import Redis
 
 from headworks_scheduler.domain.events import OutboxEntry
@@ -52,6 +51,20 @@ class Sink(Protocol):
 
     def session(self, cell: int) -> AbstractAsyncContextManager[Session]:
         """Connect. Raises SinkUnavailable. Leaving takes a bounded time and gives up what has not arrived."""
+
+
+@dataclass
+class RelayCounters:
+    """What this replica's relay has done since it started."""
+
+    relayed: int = 0
+    """Events that the sink has acknowledged."""
+    set_aside: int = 0
+    """Events that cannot be sent."""
+    interrupted: int = 0
+    """Times that sending failed, and began again from the cursor."""
+    cells: int = 0
+    """Cells that it relays now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +101,14 @@ class Relay:
         self._sink = sink
         self._replica = replica
         self._options = options or RelayOptions()
+        self.counters = RelayCounters()
 
     async def run(self) -> None:
         """Relay until cancelled; then what has arrived is recorded, and other replicas may take over at once."""
-        meter = metrics.get_meter("headworks")
-        relayed = meter.create_counter("headworks.events.relayed", "{event}", "Events that the sink has acknowledged")
-        aside = meter.create_counter("headworks.events.set_aside", "{event}", "Events that cannot be sent")
         async with store.blocking_client(self._redis_url, self._meta.cells) as blocking, asyncio.TaskGroup() as tasks:
             for cell in range(self._meta.cells):
                 outbox = Outbox(self._redis, blocking, self._meta.prefix(cell))
-                relay = CellRelay(cell, outbox, self._sink, self._replica, self._options, relayed, aside)
+                relay = CellRelay(cell, outbox, self._sink, self._replica, self._options, self.counters)
                 tasks.create_task(forever(relay.run, name=f"relay.{cell}"))
 
 
@@ -149,8 +160,7 @@ class CellRelay:
         sink: Sink,
         replica: str,
         options: RelayOptions,
-        relayed: metrics.Counter,
-        set_aside: metrics.Counter,
+        counters: RelayCounters,
     ) -> None:
         self._cell = cell
         self._outbox = outbox
@@ -158,8 +168,7 @@ class CellRelay:
         self._replica = replica
         self._options = options
         self._lease_us = int(options.lease_s * 1_000_000)
-        self._relayed = relayed
-        self._set_aside = set_aside
+        self._counters = counters
         self._findings = _Findings()
         self._failures = 0
 
@@ -169,8 +178,10 @@ class CellRelay:
             try:
                 await self._tenure(await self._acquire())
             except Refused as refusal:
+                self._counters.interrupted += 1
                 self._findings.learn(refusal)
             except ServiceError as error:
+                self._counters.interrupted += 1
                 pause_s = self._pause_s()
                 log.warning("relay.interrupted", cell=self._cell, error=str(error), retry_in_s=round(pause_s, 2))
                 await asyncio.sleep(pause_s)
@@ -189,6 +200,7 @@ class CellRelay:
 
     async def _tenure(self, lease: RelayLease) -> None:
         """Relay until something fails."""
+        self._counters.cells += 1
         try:
             async with self._sink.session(self._cell) as session:
                 await self._relay(lease, session)
@@ -198,6 +210,7 @@ class CellRelay:
                 raise asyncio.CancelledError from group
             raise _cause(group) from group
         finally:
+            self._counters.cells -= 1
             await self._release(lease)
 
     async def _release(self, lease: RelayLease) -> None:
@@ -259,11 +272,11 @@ class CellRelay:
             await self._outbox.ack(lease, window.last, keep_us=self._options.keep_us)
             self._findings.forget(window)
             self._failures = 0
-            self._relayed.add(window.sent)
+            self._counters.relayed += window.sent
 
     async def _put_aside(self, lease: RelayLease, events: Sequence[store.Unsendable]) -> None:
         count = await self._outbox.set_aside(lease, events)
-        self._set_aside.add(count)
+        self._counters.set_aside += count
         first = events[0]
         log.error(
             "relay.set_aside", cell=self._cell, events=count, job=first.ref.decode(errors="replace"),

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import structlog
-from google.protobuf.duration_pb2 import Duration
 from headworks.worker.v1 import session_pb2 as pb
-from headworks_core import telemetry
 from headworks_core.context import CallContext
 from headworks_core.errors import FailedPrecondition, Reason, Unavailable, Violation, invalid
+from headworks_core.measures import Tally
 from headworks_core.serving import MessageStream
 
 from headworks_scheduler import session_rules as rules
 from headworks_scheduler.dispatcher import Dispatcher, SessionSeat
 from headworks_scheduler.domain.jobs import Beat, Claimed, Held
 from headworks_scheduler.domain.matching import Order
+from headworks_scheduler.outgoing import Outgoing
 from headworks_scheduler.queues import Queues
 from headworks_scheduler.results import ResultRecorder, split_name
 from headworks_scheduler.store.jobs import BATCH_MAX, JobStore
@@ -27,7 +25,6 @@ from headworks_scheduler.workers import DRAINING, GONE, LOST, Presence, WorkerRe
 
 log = structlog.get_logger(__name__)
 
-ASSIGN_BYTES = 1 << 20  # a message ends with the job that reaches this; clients take 4 MiB by default
 Stream = MessageStream[pb.SessionRequest, pb.SessionResponse]
 
 
@@ -48,67 +45,6 @@ class SessionOptions:
         return max(3 * self.heartbeat_s, 5.0)
 
 
-class Outgoing:
-    """What waits to be written: control messages never wait behind work."""
-
-    def __init__(self) -> None:
-        self._control: deque[pb.SessionResponse] = deque()
-        self._work: deque[Claimed] = deque()
-        self._event = asyncio.Event()
-
-    def control(self, message: pb.SessionResponse) -> None:
-        """Send before any work."""
-        self._control.append(message)
-        self._event.set()
-
-    def work(self, jobs: Iterable[Claimed]) -> None:
-        """Send in this order."""
-        self._work.extend(jobs)
-        self._event.set()
-
-    async def next(self) -> pb.SessionResponse:
-        """Waits for the next message; work that has gathered goes out together."""
-        while not self._control and not self._work:
-            self._event.clear()
-            await self._event.wait()
-        if self._control:
-            return self._control.popleft()
-        jobs: list[Claimed] = []
-        size = 0
-        while self._work and len(jobs) < BATCH_MAX and size < ASSIGN_BYTES:
-            jobs.append(self._work.popleft())
-            size += len(jobs[-1].spec)
-        return pb.SessionResponse(assign=pb.Assign(jobs=[_assignment(job) for job in jobs]))
-
-    def take_back(self) -> list[Claimed]:
-        """Work that was not written; it will not be."""
-        unsent = list(self._work)
-        self._work.clear()
-        return unsent
-
-
-def _assignment(job: Claimed) -> pb.Assignment:
-    traceparent = job.traceparent
-    if traceparent:
-        with telemetry.span("dispatch", telemetry.PRODUCER, traceparent, {"app.job.name": job.name}) as span:
-            traceparent = telemetry.traceparent_of(span)
-    return pb.Assignment(
-        job=job.name,
-        lease_id=job.lease_id,
-        attempt=job.attempt,
-        spec=job.spec,
-        traceparent=traceparent,
-        attempt_timeout=_duration(job.timeout_us),
-    )
-
-
-@lru_cache(maxsize=256)
-def _duration(micros: int) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(micros)
-    return duration
-
-
 class Session:
     """One attached worker."""
 
@@ -127,7 +63,7 @@ class Session:
         """Raises InvalidArgument, NotFound or FailedPrecondition for an Attach that cannot be served."""
         rules.check_attach(attach, queues)
         self.worker = attach.worker
-        self._slots = attach.slots
+        self.slots = attach.slots
         self._stream = stream
         self._dispatcher = dispatcher
         self._store = store
@@ -143,6 +79,11 @@ class Session:
         queues_served = [name for name, _ in subscriptions]
         now = asyncio.get_running_loop().time()
         self._presence = Presence(attach.worker, queues_served, attach.tasks, attach.slots, self.held, now)
+
+    @property
+    def credit(self) -> int:
+        """Free slots announced and not used."""
+        return self._seat.credit
 
     async def run(self, held: Sequence[pb.HeldLease]) -> None:
         """Serve until the worker half-closes; raises what ended the session otherwise."""
@@ -231,8 +172,8 @@ class Session:
     def _on_credit(self, slots: int) -> None:
         if not slots:  # a worker may hold more than its slots, from when it had more
             return
-        if self._seat.credit + len(self.held) + slots > self._slots:
-            message = f"credit for more than the {self._slots} slots of the worker"
+        if self._seat.credit + len(self.held) + slots > self.slots:
+            message = f"credit for more than the {self.slots} slots of the worker"
             raise FailedPrecondition(message, reason=Reason.PROTOCOL_VIOLATION)
         self._dispatcher.credit(self._seat, slots)
 
@@ -302,6 +243,16 @@ class Session:
         return lost
 
 
+@dataclass(frozen=True, slots=True)
+class SessionMeasures:
+    """The sessions of this replica, added up."""
+
+    sessions: int
+    slots: int
+    credit: int
+    held: int
+
+
 class WorkerServicer:
     """WorkerService: every session of this replica."""
 
@@ -321,6 +272,8 @@ class WorkerServicer:
         self._registry = registry
         self._options = options
         self._sessions: set[Session] = set()
+        self.endings = Tally()
+        """Ended sessions: gone (in order) or lost."""
         self._all_closed = asyncio.Event()
         self._draining = False
 
@@ -348,13 +301,27 @@ class WorkerServicer:
         )
         self._sessions.add(session)
         log.info("session.attached", worker=session.worker, held=len(first.attach.held), slots=first.attach.slots)
+        how = "lost"
         try:
             await session.run(first.attach.held)
+            how = "gone"
         finally:
+            self.endings[how,] += 1
             self._sessions.discard(session)
             log.info("session.ended", worker=session.worker, held=len(session.held))
             if not self._sessions:
                 self._all_closed.set()
+
+    @property
+    def measures(self) -> SessionMeasures:
+        """As they are now."""
+        sessions = self._sessions
+        return SessionMeasures(
+            len(sessions),
+            sum(session.slots for session in sessions),
+            sum(session.credit for session in sessions),
+            sum(len(session.held) for session in sessions),
+        )
 
     def cancel(self, name: str, lease_id: int) -> None:
         """Pass a request to cancel on to the session that has the job, if it is here."""

@@ -37,6 +37,8 @@ class Scheduler:
     api: int
     worker: int
     stub: SchedulerServiceAsyncStub
+    monitor: str = ""
+    """Address of /metrics."""
 
     async def submit(self, task: str = "t", *, queue: str = "default", tenant: str = "", **spec: Any) -> str:
         """Submit one job; its name."""
@@ -99,7 +101,7 @@ def start(redis: Redis, valkey_url: str, tmp_path: Path) -> Start:
             grpc.aio.insecure_channel(f"127.0.0.1:{ports.api}") as channel,
         ):
             stub: SchedulerServiceAsyncStub = SchedulerServiceStub(channel)
-            yield Scheduler(ports.api, ports.worker, stub)
+            yield Scheduler(ports.api, ports.worker, stub, ports.monitor)
 
     return started
 
