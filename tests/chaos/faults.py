@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from tests.chaos.history import Complaint, Fault
 from tests.chaos.processes import pause_pid
 from tests.support.proxy import Proxy, Way
 
+STARTING_S = 8.0
+"""In which a process may not yet have heard of SIGTERM's meaning."""
 Act = Callable[["Injector", str], Awaitable[str]]
 """Does it to the target and undoes it; returns in words what exactly it was."""
 
@@ -94,8 +97,9 @@ async def _pause(inject: Injector, target: str) -> str:
 async def _restart(inject: Injector, target: str) -> str:
     process = inject.cluster.processes[target]
     began = now()
+    starting = began - process.started_at < STARTING_S
     code = await process.restart()
-    if code != 0:
+    if code != 0 and not (starting and code == -signal.SIGTERM):
         inject.complain(target, f"ended with {code} after SIGTERM, {now() - began:.1f} s later")
     return f"gone after {now() - began:.2f} s"
 

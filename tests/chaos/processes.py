@@ -46,6 +46,7 @@ class Process:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by who stops and starts it on purpose."""
+    started_at: float = 0.0
     _child: Child | None = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _keeper: asyncio.Task[None] | None = None
@@ -113,6 +114,7 @@ class Process:
         await self._stack.aclose()
         self._stack = AsyncExitStack()
         argv = [sys.executable, "-m", self.service.module]
+        self.started_at = time.time()
         self._child = await self._stack.enter_async_context(
             child(self.name, argv, env={**self.env, **self.service.env}, on_line=self.log.append, grace_s=5)
         )
