@@ -26,7 +26,8 @@ GROUPS: dict[str, tuple[Callable[[Scale, Sheet], Awaitable[None]], tuple[str, ..
     "events": (events.run, ("events_relay_per_s", "event_latency_p99_ms")),
     "limiter": (limits.unary, ("limiter_unary_vs_echo",)),
     "limiter-latency": (limits.latency, ("limiter_check_p99_ms", "limiter_check_half_p99_ms")),
-    "limiter-messages": (limits.messages, ("limiter_batch_per_s", "limiter_stream_per_s")),
+    "limiter-batch": (limits.batch, ("limiter_batch_per_s",)),
+    "limiter-stream": (limits.stream, ("limiter_stream_per_s",)),
     "far-jobs": (far.jobs, ("jobs_drain_1ms_per_s", "pickup_1ms_p99_ms")),
     "far-limiter": (far.limiter, ("limiter_unary_1ms_per_s", "limiter_check_1ms_p99_ms", "limiter_stream_1ms_per_s")),
 }

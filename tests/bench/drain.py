@@ -86,7 +86,8 @@ async def drain(of: Line, workers: Workers = one_worker) -> Drained:
     used: dict[str, float] = {}
     for name, seconds in spent.items():
         kind = name.partition("-")[0]
-        used[kind] = round(used.get(kind, 0.0) + seconds / max(1, left) * 1e6, 1)
+        if left:
+            used[kind] = round(used.get(kind, 0.0) + seconds / left * 1e6, 1)
     return Drained(begun.left / took, took, begun.left, used, waiting, caught_up_s)
 
 

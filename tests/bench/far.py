@@ -7,7 +7,7 @@ from headworks_devkit.backends.valkey import valkey
 from tests.bench import limits, line
 from tests.bench.drain import drain, told
 from tests.bench.figures import Sheet
-from tests.bench.loadgen import percentiles
+from tests.bench.loadgen import generate, percentiles
 from tests.bench.pickup import IDLE_RATE, idle_pickups, open_told
 from tests.bench.scale import Scale
 from tests.bench.submit import submit
@@ -28,15 +28,16 @@ async def jobs(scale: Scale, sheet: Sheet) -> None:
 
 async def limiter(scale: Scale, sheet: Sheet) -> None:
     """limiter_*_1ms_*."""
-    async with valkey() as store, line.delayed(store, DELAY_MS) as away:
-        found = await limits.stored_at(away, scale)
+    async with valkey() as store, line.delayed(store, DELAY_MS) as away, line.limiter(away) as (address, pid):
         told = {
             "delay_ms": DELAY_MS,
             "round_trip_ms": await line.round_trip_ms(away.url),
             "round_trip_without_ms": await line.round_trip_ms(store.url),
         }
-    sheet.put("limiter_unary_1ms_per_s", found["unary"]["per_s"], **told, callers=limits.CALLERS)
-    late = open_told(found["latency"])
-    rate = round(found["capacity"] * 0.25)
-    sheet.put("limiter_check_1ms_p99_ms", found["latency"]["p99_ms"], **told, rate_per_s=rate, **late)
-    sheet.put("limiter_stream_1ms_per_s", found["stream"], **told, runs_per_s=found["stream_runs"])
+        unary = await generate(limits.closed(address, "consume", limits.CALLERS, scale))
+        sheet.put("limiter_unary_1ms_per_s", unary["per_s"], **told, callers=limits.CALLERS)
+        rate = await limits.capacity_per_s(address, scale) * 0.25
+        late = await generate(limits.opened(address, rate, scale))
+        sheet.put("limiter_check_1ms_p99_ms", late["p99_ms"], **told, rate_per_s=round(rate), **open_told(late))
+        best, runs, _ = await limits.best_of(address, pid, "consume_stream", scale)
+        sheet.put("limiter_stream_1ms_per_s", best, **told, runs_per_s=runs)

@@ -80,7 +80,7 @@ OWN: dict[str, Figure] = {
     "jobs_drain_1ms_per_s": Figure("jobs/s", f"{_DRAIN}; 1 lane, relay off, 1 ms to Redis"),
     "pickup_1ms_p99_ms": Figure("ms", "pickup on an idle system, 1 ms to Redis"),
     "limiter_unary_1ms_per_s": Figure("calls/s", "Consume, 1 ms to Redis"),
-    "limiter_check_1ms_p99_ms": Figure("ms", "as limiter_check_p99_ms, at the same rate, 1 ms to Redis"),
+    "limiter_check_1ms_p99_ms": Figure("ms", "as limiter_check_p99_ms, 1 ms to Redis"),
     "limiter_stream_1ms_per_s": Figure("decisions/s", "as limiter_stream_per_s, 1 ms to Redis"),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from headworks_devkit.backends import RedisBackend
 from headworks_devkit.backends.valkey import valkey
 
 from tests.bench import line, programs
@@ -71,13 +70,21 @@ async def latency(scale: Scale, sheet: Sheet) -> None:
             )
 
 
-async def messages(scale: Scale, sheet: Sheet) -> None:
-    """limiter_batch_per_s and limiter_stream_per_s."""
+async def batch(scale: Scale, sheet: Sheet) -> None:
+    """limiter_batch_per_s."""
+    await _messages("limiter_batch_per_s", "consume_batch", scale, sheet)
+
+
+async def stream(scale: Scale, sheet: Sheet) -> None:
+    """limiter_stream_per_s."""
+    await _messages("limiter_stream_per_s", "consume_stream", scale, sheet)
+
+
+async def _messages(name: str, workload: str, scale: Scale, sheet: Sheet) -> None:
     async with valkey() as store, line.limiter(store) as (address, pid):
-        for name, workload in (("limiter_batch_per_s", "consume_batch"), ("limiter_stream_per_s", "consume_stream")):
-            best, runs, cpu_us = await best_of(address, pid, workload, scale)
-            told = {"messages_of": 100, "under_way": BATCHES, "streams": 1, "rule": RULE}
-            sheet.put(name, best, runs_per_s=runs, limiter_cpu_us_per_decision=cpu_us, **told, taken="best run")
+        best, runs, cpu_us = await best_of(address, pid, workload, scale)
+    told = {"messages_of": 100, "under_way": BATCHES, "connections": 1, "rule": RULE}
+    sheet.put(name, best, runs_per_s=runs, limiter_cpu_us_per_decision=cpu_us, **told, taken="best run")
 
 
 async def best_of(address: str, pid: int, workload: str, scale: Scale) -> tuple[float, list[int], float]:
@@ -121,13 +128,3 @@ def opened(target: str, rate: float, scale: Scale) -> Load:
         seconds=scale.open_s,
         warm_s=1.0,
     )
-
-
-async def stored_at(store: RedisBackend, scale: Scale) -> dict[str, Any]:
-    """The key figures against a store, for the run with a delay."""
-    async with line.limiter(store) as (address, pid):
-        unary_run = await generate(closed(address, "consume", CALLERS, scale))
-        capacity = await capacity_per_s(address, scale)
-        latency_run = await generate(opened(address, capacity * 0.25, scale))
-        stream, runs, _ = await best_of(address, pid, "consume_stream", scale)
-    return {"unary": unary_run, "capacity": capacity, "latency": latency_run, "stream": stream, "stream_runs": runs}

@@ -124,7 +124,7 @@ async def worker(of: Line, *, slots: int = SLOTS) -> AsyncIterator[int]:
         health=health,
         slots=slots,
     )
-    async with services.running(service, env={**of.env, "PYTHONPATH": str(programs.ROOT)}) as process:
+    async with services.running(service, env={**of.env, **programs.import_path()}) as process:
         yield process.pid
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,24 +16,25 @@ from headworks_devkit.processes import Child, child
 
 ROOT = Path(__file__).parents[2]
 START_S = 20.0
+UP = re.compile(r"ready|\d+")
 
 
 @asynccontextmanager
 async def serving(module: str, *arguments: object) -> AsyncIterator[tuple[str, Child]]:
-    """`python -m module` while the block runs; yields the first line that it prints."""
-    first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    """`python -m module` while the block runs; yields the line that says that it is up: `ready`, or a port."""
+    up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def on_line(line: str) -> None:
-        if not first.done():
-            first.set_result(line)
+        if not up.done() and UP.fullmatch(line):
+            up.set_result(line)
 
     argv = [sys.executable, "-m", module, *map(str, arguments)]
-    async with child(module, argv, env=_env(), cwd=ROOT, on_line=on_line) as process:
+    async with child(module, argv, env=import_path(), cwd=ROOT, on_line=on_line) as process:
         ended = asyncio.ensure_future(process.wait())
-        ended.add_done_callback(lambda _: first.cancel())
+        ended.add_done_callback(lambda _: up.cancel())
         try:
             async with asyncio.timeout(START_S):
-                said = await first
+                said = await up
         except (TimeoutError, asyncio.CancelledError) as error:
             if process.running and not isinstance(error, TimeoutError):
                 raise
@@ -55,11 +57,12 @@ async def finish(process: Child, timeout_s: float) -> dict[str, Any]:
 async def run(module: str, *arguments: object, timeout_s: float = 120.0) -> dict[str, Any]:
     """Run `python -m module` to its end; what its last line says."""
     argv = [sys.executable, "-m", module, *map(str, arguments)]
-    async with child(module, argv, env=_env(), cwd=ROOT) as process:
+    async with child(module, argv, env=import_path(), cwd=ROOT) as process:
         return await finish(process, timeout_s)
 
 
-def _env() -> dict[str, str]:
+def import_path() -> dict[str, str]:
+    """The variable that makes a process find the benchmarks' modules."""
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))}
 
 

@@ -16,16 +16,16 @@ from headworks_client.events import EventReader
 
 from tests.bench.loadgen import percentiles
 
-LIMIT_S = 60.0
+LIMIT_S = 30.0
 
 
 async def main(bootstrap: str, topic: str, count: int) -> None:
     """Read, then print."""
     ages: list[float] = []
     async with EventReader(bootstrap, topic=topic, group="bench", from_beginning=False) as reader:
-        reading = asyncio.ensure_future(_read(reader, count, ages))
         await reader.ready()
         print("ready", flush=True)
+        reading = asyncio.ensure_future(_read(reader, count, ages))
         done, _ = await asyncio.wait({reading}, timeout=LIMIT_S)
         reading.cancel()
     print(json.dumps({"events": len(ages), "complete": bool(done), **percentiles(ages[len(ages) // 10 :])}))
