@@ -11,7 +11,8 @@ from headworks_scheduler.domain.jobs import State
 from headworks_scheduler.domain.order import Race
 from redis.asyncio import Redis
 
-from tests.integration.scheduler_store.model import TERMINAL, WAITING, CellModel, Job
+from tests.integration.scheduler_store.model import CellModel
+from tests.integration.scheduler_store.modelled import TERMINAL, WAITING, Job
 
 DUMP = """
 local reply = {}

@@ -24,17 +24,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.integration.scheduler_store import contents
 from tests.integration.scheduler_store.driver import START_US
-from tests.integration.scheduler_store.model import CellModel, Told
+from tests.integration.scheduler_store.model import CellModel
+from tests.integration.scheduler_store.modelled import Told
 from tests.integration.scheduler_store.shapes import (
     OPTIONS,
     QUEUES,
     REPLICAS,
     TENANTS,
     delays,
+    grouped,
     limits,
     picks,
     queues,
     replicas,
+    shaped,
     shapes,
     traces,
 )
@@ -104,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def submit(self, replica: str, new: Sequence[Any], again: list[int], other: bool, fresh: bool) -> None:
         """New jobs, and some once more under their id, with their own spec or another; mixed and twice in a batch."""
-        jobs = [self._job(shape, len(self.submitted) + n, fresh) for n, shape in enumerate(new)]
+        jobs = [shaped(shape, len(self.submitted) + n, fresh) for n, shape in enumerate(new)]
         self.submitted += jobs
         for index in again:
             if index < len(self.submitted):
@@ -112,7 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
                 jobs.append(replace(known, fresh=False, spec=b"other" if other else known.spec, delay_us=0))
         if not jobs:
             return
-        cells = {cell: self._groups(cell, jobs) for cell in range(self.meta.cells)}
+        cells = {cell: grouped(self.meta, cell, jobs) for cell in range(self.meta.cells)}
         wanted: dict[int, Any] = {}
         for cell, groups in cells.items():
             if groups:
@@ -374,34 +377,8 @@ class StoreMachine(RuleBasedStateMachine):
         for model in self.models:
             model.now = now_us
 
-    def _job(self, shape: Any, number: int, fresh: bool) -> NewJob:
-        queue, tenant, level, lane, delay, expire, retry, trace = shape
-        return NewJob(
-            QUEUES[queue],
-            tenant,
-            f"job{number}",
-            fresh,
-            b"spec",
-            "task",
-            level,
-            lane,
-            trace,
-            delay,
-            expire,
-            1_000,
-            retry,
-        )
-
     def _place(self, job: NewJob) -> tuple[int, str]:
         return self.meta.cell_of(job.queue.name), f"{job.tenant}/{job.queue.name}/{job.tail}"
-
-    def _groups(self, cell: int, jobs: Sequence[NewJob]) -> list[list[int]]:
-        """Indexes by tenant and queue, in order of appearance."""
-        groups: dict[tuple[str, str], list[int]] = {}
-        for index, job in enumerate(jobs):
-            if self.meta.cell_of(job.queue.name) == cell:
-                groups.setdefault((job.tenant, job.queue.name), []).append(index)
-        return list(groups.values())
 
     def _picked(self, picked: Sequence[int]) -> dict[int, list[tuple[str, int]]]:
         """Some leases by cell."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from headworks_scheduler.domain.jobs import Queue
+from collections.abc import Sequence
+from typing import Any
+
+from headworks_core.cells import Meta
+from headworks_scheduler.domain.jobs import NewJob, Queue
 from headworks_scheduler.domain.retry import RetryPolicy
 from headworks_scheduler.store.jobs import StoreOptions
 from hypothesis import strategies as st
@@ -54,6 +58,24 @@ shapes = st.tuples(
     policies,
     traces,
 )
+
+
+def shaped(shape: Any, number: int, fresh: bool) -> NewJob:
+    """A submission of a drawn shape."""
+    queue, tenant, level, lane, delay, expire, retry, trace = shape
+    identity = (QUEUES[queue], tenant, f"job{number}", fresh)
+    return NewJob(*identity, b"spec", "task", level, lane, trace, delay, expire, 1_000, retry)
+
+
+def grouped(meta: Meta, cell: int, jobs: Sequence[NewJob]) -> list[list[int]]:
+    """Indexes of the jobs of a cell by tenant and queue, in order of appearance."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, job in enumerate(jobs):
+        if meta.cell_of(job.queue.name) == cell:
+            groups.setdefault((job.tenant, job.queue.name), []).append(index)
+    return list(groups.values())
+
+
 picks = st.lists(st.integers(0, 9), min_size=1, max_size=4)
 """Which leases: held ones first, then a few that have ended; the latest first."""
 limits = st.sampled_from([1, 2, 500])

@@ -11,6 +11,7 @@ from headworks_scheduler.domain.jobs import Filter, Position, State
 from headworks_scheduler.store.lists import ListStore
 from redis.asyncio import Redis
 
+from tests.integration.scheduler_store import contents
 from tests.integration.scheduler_store.driver import Clock, Driver, lease_of, new_job, new_jobs
 
 
@@ -95,8 +96,8 @@ async def test_the_basic_view_leaves_large_fields_in_redis(redis: Redis, driver:
 async def test_a_list_changes_nothing(redis: Redis, driver: Driver) -> None:
     await driver.store.submit(new_jobs(3))
     await driver.claim(1)
-    dump = {key: await redis.dump(key) for key in await redis.keys()}
+    before = await contents.stored(redis)
     lists = ListStore(redis, Meta())
     for state in (0, *State):
         await walk(lists, Filter(state=state), size=1)
-    assert {key: await redis.dump(key) for key in await redis.keys()} == dump
+    assert await contents.stored(redis) == before

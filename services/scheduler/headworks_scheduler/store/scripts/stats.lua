@@ -7,6 +7,7 @@
 --
 -- returns  a list a queue: waiting, leased, dead, tenants, us that the longest waiting first job of a lane waits or -1,
 --          waiting replicas, the tenant's waiting, the tenant's dead, then ready jobs by level, 0 to 9
+-- effect   none
 -- cost     O(1) a queue, and at most 100 lanes and 5,000 tenants. Beyond those numbers the time is the longest of the
 --          first 100 lanes by turn, and the tenants are those of the level that has most
 --@include prelude
