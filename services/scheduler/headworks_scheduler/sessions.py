@@ -71,6 +71,8 @@ class Session:
         self._registry = registry
         self._options = options
         self._outgoing = Outgoing()
+        self._sent_away = False
+        """It was asked to go elsewhere, with what it holds."""
         self.held: dict[str, int] = {}
         """Lease ids by the names of the jobs that this session has out."""
         strict = attach.order == pb.QUEUE_ORDER_STRICT
@@ -103,9 +105,8 @@ class Session:
                 for task in background:
                     task.cancel()
             left = GONE
-            if (
-                self._presence.state == DRAINING
-            ):  # then a worker leaves without any lease: what it has was on its way to it
+            if self._presence.state == DRAINING and not self._sent_away:
+                # A worker that leaves for good does so without any lease: what it has was on its way to it.
                 await self._dispatcher.give_back(self.held.items())
         finally:
             self._registry.ended(self._presence, left)
@@ -120,6 +121,7 @@ class Session:
 
     def drain(self) -> None:
         """Ask the worker to go elsewhere; it gets no more work here."""
+        self._sent_away = True
         self._dispatcher.detach(self._seat)
         self._outgoing.control(pb.SessionResponse(drain=pb.Drain()))
 

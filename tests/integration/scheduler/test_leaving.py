@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import grpc
 from headworks.scheduler.v1 import job_pb2
@@ -89,3 +90,25 @@ async def test_credit_beyond_the_slots_is_refused_also_while_too_much_is_held(sc
         async with asyncio.timeout(10):
             await worker.send(credit=pb.Credit(slots=1))
             assert await worker.ended() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_draining_worker_that_its_replica_sends_away_keeps_what_it_runs(start: Start) -> None:
+    async with AsyncExitStack() as first, start(delivery_s=LONG_S, lease_s=LONG_S) as second:
+        leaving = await first.enter_async_context(start(delivery_s=LONG_S, lease_s=LONG_S))
+        name = await leaving.submit()
+        async with raw_worker(leaving.worker) as worker:
+            await worker.attach(credit=1)
+            (job,) = await worker.jobs(1)
+            await worker.beat(job)
+            await worker.send(draining=pb.Draining())
+            stopping = asyncio.create_task(first.aclose())
+            await worker.next("drain")
+            await worker.leave()
+            await stopping
+        still = await second.get(name)
+        async with raw_worker(second.worker) as again:
+            attached = await again.attach(held=[pb.HeldLease(job=job.job, lease_id=job.lease_id)])
+            ack = await again.finish(job)
+
+    assert still.state == job_pb2.JOB_STATE_LEASED
+    assert (list(attached.lost), list(ack.lost)) == ([], [])
