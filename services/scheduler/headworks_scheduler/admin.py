@@ -77,14 +77,15 @@ class AdminServicer:
 
 
 def _stats_view(stats: QueueStats) -> pb.QueueStats:
-    ready = sum(stats.ready)
+    levels = [max(0, n) for n in stats.ready]  # a release that does not count them may have taken some
+    ready = sum(levels)
     view = pb.QueueStats(
         waiting=stats.waiting,
         ready=ready,
         scheduled=max(0, stats.waiting - ready),
         leased=stats.leased,
         dead=stats.dead,
-        levels=[pb.LevelStats(level=level, ready=n) for level, n in enumerate(stats.ready) if n],
+        levels=[pb.LevelStats(level=level, ready=n) for level, n in enumerate(levels) if n],
         tenants=stats.tenants,
         waiting_replicas=stats.waiters,
     )

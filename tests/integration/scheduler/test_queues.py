@@ -14,6 +14,7 @@ from headworks.scheduler.v1 import admin_service_pb2 as pb
 from headworks.scheduler.v1 import job_pb2
 from headworks.scheduler.v1.admin_service_pb2_grpc import AdminServiceStub
 from headworks_core.errors import Reason
+from redis.asyncio import Redis
 
 from tests.integration.scheduler.conftest import Scheduler, Start
 from tests.integration.scheduler.test_api import refusal
@@ -84,6 +85,16 @@ async def test_jobs_are_counted_by_state_and_level(admin: AdminServiceAsyncStub,
     stats = other.stats
     assert (stats.waiting, stats.leased, stats.dead) == (1, 1, 1)
     assert (other.own.waiting, other.own.dead) == (0, 1)
+
+
+async def test_counters_that_another_release_let_drift_are_never_below_0(
+    admin: AdminServiceAsyncStub, scheduler: Scheduler, redis: Redis
+) -> None:
+    await scheduler.submit()
+    await redis.hset("{hw:0}:q:default:counts", mapping={"ready:3": "-5", "ready:5": "1"})
+    stats = (await queue(admin)).stats
+    assert (stats.ready, stats.scheduled) == (1, 0)
+    assert [(level.level, level.ready) for level in stats.levels] == [(5, 1)]
 
 
 async def test_a_replica_with_free_slots_is_counted(admin: AdminServiceAsyncStub, scheduler: Scheduler) -> None:
