@@ -68,11 +68,11 @@ class Story:
 
     def succeed(self, job: str, last: int, *, told: tuple[str, ...] = ("succeeded",), **counters: int) -> None:
         """It ended well, by this lease."""
-        counters = {"attempts": 1 + counters.get("failures", 0) + counters.get("lost", 0), **counters}
-        self.history.final.append(Final(job, "SUCCEEDED", lease_id=last, result_lease=last, **counters))
+        counted: dict[str, Any] = {"attempts": 1 + counters.get("failures", 0) + counters.get("lost", 0), **counters}
+        self.history.final.append(Final(job, "SUCCEEDED", lease_id=last, result_lease=last, **counted))
         self.hear(job, *told)
 
-    def die(self, job: str, category: str, last: int, told: tuple[str, ...], **counters: int) -> None:
+    def die(self, job: str, category: str, last: int, told: tuple[str, ...], **counters: Any) -> None:
         """It is a dead letter."""
         self.history.final.append(Final(job, "DEAD", lease_id=last, category=category, **counters))
         self.hear(job, *told)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import uvloop
@@ -15,20 +17,22 @@ async def send_on_a_closed_transport(url: str) -> tuple[RedisError, bytes | str 
     """What a command raises whose connection closes before it is written, and what the next command answers."""
     async with redis_client(url, timeout_s=5, connections=1) as client:
         await client.set("here", "still")
-        connection = await client.connection_pool.get_connection()
+        pool: Any = client.connection_pool
+        connection = await pool.get_connection()
         connection._writer.transport.abort()
         await asyncio.sleep(0)
         try:
             with pytest.raises(RedisError) as raised:
                 await connection.send_command("GET", "here")
         finally:
-            await client.connection_pool.release(connection)
+            await pool.release(connection)
         return raised.value, await client.get("here")
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-async def test_a_connection_that_closed_before_the_write_is_an_unavailable_store(valkey_url: str, run: object) -> None:
-    assert callable(run)
+async def test_a_connection_that_closed_before_the_write_is_an_unavailable_store(
+    valkey_url: str, run: Callable[..., Any]
+) -> None:
     error, answer = await asyncio.to_thread(lambda: run(send_on_a_closed_transport(valkey_url)))
 
     assert isinstance(error, RedisConnectionError)
