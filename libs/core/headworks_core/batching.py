@@ -56,6 +56,16 @@ class MicroBatcher(Generic[I, O]):
             if self._flights:
                 await asyncio.wait(self._flights)
 
+    @property
+    def flights(self) -> int:
+        """Flushes under way."""
+        return len(self._flights)
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait for one."""
+        return len(self._waiting)
+
     def __call__(self, item: I) -> asyncio.Future[O]:
         """Take an item in; the future gives its outcome."""
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from grpc_status import rpc_status
 from headworks.common.v1 import error_pb2
 
 from headworks_core import errors
+from headworks_core.measures import PROCESS
 
 DOMAIN = "headworks.dev"
 
@@ -35,6 +36,7 @@ def code_of(error: errors.ServiceError) -> grpc.StatusCode:
 
 def status_of(error: errors.ServiceError) -> status_pb2.Status:
     """The rich status: ErrorInfo always, BadRequest and RetryInfo where they apply."""
+    PROCESS.errors[error.reason.value,] += 1
     details: list[any_pb2.Any] = []
     _pack(details, error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN))
     if error.violations:
@@ -69,6 +71,7 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: errors
 
 def item_error(error: errors.ServiceError) -> error_pb2.ItemError:
     """The error of one item of a batch."""
+    PROCESS.errors[error.reason.value,] += 1
     return error_pb2.ItemError(
         code=code_of(error).value[0],
         reason=error.reason.value,

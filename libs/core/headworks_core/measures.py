@@ -88,6 +88,8 @@ class ProcessMeasures:
         """By method, `package.Service/Method`."""
         self.scripts = Distributions(CALL_BOUNDS_S)
         """Seconds from a script's call to its answer, by script; failed ones included."""
+        self.errors = Tally()
+        """Errors told to callers, of calls and of items of batches, by reason."""
         self.store_errors = Tally()
         """Commands that failed, by kind: timeout, connection, full, script, refused."""
         self.loop_delay = Distribution(CALL_BOUNDS_S)

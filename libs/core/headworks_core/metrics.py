@@ -121,6 +121,8 @@ class Metrics:
         self.gauge("headworks.rpc.streams", "{stream}", "gRPC streams that are open", ("method",), _open_streams)
         about = "From the call of a Redis script to its answer"
         self.histogram("headworks.script.duration", "s", about, ("script",), PROCESS.scripts.read)
+        about = "Errors told to callers, of calls and of items of batches"
+        self.counter("headworks.errors", "{error}", about, ("reason",), PROCESS.errors.read)
         errors = PROCESS.store_errors.read
         self.counter("headworks.store.errors", "{error}", "Redis commands that failed", ("kind",), errors)
         delay = PROCESS.loop_delay

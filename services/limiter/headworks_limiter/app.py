@@ -11,6 +11,8 @@ from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServ
 from headworks_core import cells
 from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, running
+from headworks_core.metrics import Metrics
+from headworks_core.monitor import monitoring
 from headworks_core.readiness import Readiness
 from headworks_core.scripts import commands
 from headworks_core.serving import bind, grpc_server
@@ -25,6 +27,8 @@ from headworks_limiter.settings import Settings
 from headworks_limiter.store.breaker import Breaker
 from headworks_limiter.store.local import LocalBuckets
 from headworks_limiter.store.redis import RedisBuckets
+from headworks_limiter.telemetry import add_metrics
+from headworks_limiter.wire import CODECS
 
 log = structlog.get_logger(__name__)
 
@@ -53,16 +57,23 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
         async with Decider(buckets, local, breaker) as decider:
             servicer = LimiterServicer(RequestReader(loaded, meta), decider)
             async with grpc_server(
-                [bind(add_LimiterServiceServicer_to_server, servicer)],
+                [bind(add_LimiterServiceServicer_to_server, servicer, CODECS)],
                 address=settings.address,
                 grace_s=settings.shutdown_grace_s,
                 max_message_bytes=MAX_MESSAGE_BYTES,
+                drain=servicer.drain,
             ) as (port, health):
                 fitness = StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
-                readiness = Readiness({"store": fitness})
+                readiness = Readiness({} if loaded.outlive_the_store else {"store": fitness})
+                metrics = Metrics("headworks-limiter", settings.replica_id)
+                add_metrics(metrics, decider, breaker, local)
                 await readiness.begin(health)
-                async with running(every(PROBE_S, readiness.probe, name="readiness")):
-                    log.info("limiter.serving", port=port, namespaces=len(loaded.namespaces), cells=meta.cells)
+                async with (
+                    monitoring(settings.metrics_address, metrics, lambda: readiness.faults) as monitor,
+                    running(every(PROBE_S, readiness.probe, name="readiness")),
+                ):
+                    namespaces = len(loaded.namespaces)
+                    log.info("limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=meta.cells)
                     yield port
 
 

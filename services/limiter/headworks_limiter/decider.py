@@ -14,6 +14,7 @@ from headworks_core.context import CallContext
 from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unavailable
 from headworks_core.telemetry import is_sampled
 
+from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.rule import OnStoreFailure
@@ -58,6 +59,7 @@ class Decider:
         self._shared = shared
         self._local = local
         self._breaker = breaker
+        self.counters = DecisionCounters()
         self._batcher: MicroBatcher[_Load, Sequence[Verdict]] = MicroBatcher(
             self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
         )
@@ -71,10 +73,20 @@ class Decider:
         """Waits until every request taken in has been answered."""
         await self._batcher.__aexit__(kind, error, trace)
 
+    @property
+    def flights(self) -> int:
+        """Script calls under way."""
+        return self._batcher.flights
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for one."""
+        return self._batcher.waiting
+
     async def decide(self, ask: Ask, caller: CallContext) -> Verdict:
         """Decide one request. Raises Unavailable if the store fails and its rules want an error."""
         if not ask.buckets:
-            return _unlimited(ask)
+            return self._unlimited(ask)
         try:
             verdict = (await self._batcher(_Load((ask,), caller, len(ask.buckets))))[0]
         except _Expired:
@@ -103,7 +115,7 @@ class Decider:
             except STORE_FAILURES:
                 pass  # each request's rules say what now
         answers = iter(verdicts)
-        return [self._outcome(ask, next(answers)) if ask.buckets else _unlimited(ask) for ask in asks]
+        return [self._outcome(ask, next(answers)) if ask.buckets else self._unlimited(ask) for ask in asks]
 
     def _outcome(self, ask: Ask, verdict: Verdict | None) -> Outcome:
         if verdict is not None and verdict.answer is not Answer.UNSTORED:
@@ -119,12 +131,23 @@ class Decider:
             return Verdict(Answer.UNRECORDED)  # more than its rules can hold is refused for certain
         wish = ask.on_store_failure
         if wish is OnStoreFailure.ERROR:
+            self.counters.without_store(ask, "error")
             raise Unavailable("the store cannot be asked", reason=Reason.STORE_UNAVAILABLE, retry_after_us=500_000)
+        verdict = self._wished(ask, wish)
+        self.counters.without_store(ask, "allowed" if verdict.allowed else "refused")
+        return verdict
+
+    def _wished(self, ask: Ask, wish: OnStoreFailure) -> Verdict:
         if wish is OnStoreFailure.LOCAL:
             return self._local.decide(ask)
         if wish is OnStoreFailure.DENY:
             return Verdict(Answer.STORE_FAILURE, degraded=True)
         return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0, degraded=True)
+
+    def _unlimited(self, ask: Ask) -> Verdict:
+        """No rule meets the request, so it is allowed."""
+        self.counters.unlimited += 1
+        return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0)
 
     async def _flush(self, loads: list[_Load]) -> list[Sequence[Verdict] | Exception]:
         expired = _Expired("the caller's deadline has passed")
@@ -159,19 +182,16 @@ class Decider:
             verdicts = await self._shared.decide([ask for load in loads for ask in load.asks], traceparent=traceparent)
         except STORE_FAILURES as error:
             self._breaker.failed(admitted_at)
+            self.counters.failures += 1
             log.warning("store.failed", error=error.message, held_back=self._breaker.open)
             raise
         self._breaker.succeeded()
+        self.counters.decided(verdicts)
         answers, first = [], 0
         for load in loads:
             answers.append(verdicts[first : first + len(load.asks)])
             first += len(load.asks)
         return answers
-
-
-def _unlimited(ask: Ask) -> Verdict:
-    """No rule meets the request, so it is allowed."""
-    return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0)
 
 
 def _parts(asks: Sequence[Ask]) -> list[list[Ask]]:

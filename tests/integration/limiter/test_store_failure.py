@@ -215,7 +215,27 @@ async def contents(redis: Redis) -> dict[object, object]:
     return {key: await redis.get(key) for key in await redis.keys("*:lim:*")}
 
 
-async def test_readiness_follows_the_store_and_liveness_does_not(limiter: Limiter, server: RedisBackend) -> None:
+ONLY_ERRORS = 'namespaces: {api: {rules: [{name: error, match: {error: "*"}, limit: 4, per: 2000d}]}}'
+
+
+async def test_readiness_follows_the_store_and_liveness_does_not(server: RedisBackend) -> None:
+    async with running(server.url, ONLY_ERRORS, redis_timeout_ms=TIMEOUT_MS) as limiter:
+        await _readiness_follows(limiter, server)
+
+
+async def test_a_limiter_whose_rules_have_an_answer_without_the_store_stays_ready(
+    limiter: Limiter, server: RedisBackend
+) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(limiter.channel)
+    with stopped(server):
+        began = time.monotonic()
+        while time.monotonic() - began < 4 * TIMEOUT_MS / 1000:  # more probes than a verdict takes
+            assert (await limiter.consume(request(allow="x"))).degraded
+        reply = await stub.Check(health_pb2.HealthCheckRequest(service="readiness"))
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def _readiness_follows(limiter: Limiter, server: RedisBackend) -> None:
     stub: Any = health_pb2_grpc.HealthStub(limiter.channel)
 
     async def status(service: str) -> int:

@@ -120,6 +120,6 @@ async def test_the_lag_is_that_of_all_cells(redis: Redis, cells: int) -> None:
     await redis.xadd(f"{{hw:{last}}}:outbox:aside", {"event": "c"})
     assert await reader.read() == Lag(2, 3_000_000, 1)
 
-    await redis.hset("{hw:0}:relay", "cursor", f"{now_us // 1000 - 3_000}-1")  # type: ignore[misc]
+    await redis.hset("{hw:0}:relay", "cursor", f"{now_us // 1000 - 3_000}-1")
     oldest_us = (await reader.read()).oldest_us
     assert oldest_us == 2_000_000

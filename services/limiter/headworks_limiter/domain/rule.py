@@ -99,6 +99,12 @@ class Rules:
 
     namespaces: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
 
+    @property
+    def outlive_the_store(self) -> bool:
+        """Whether some rule has an answer of its own for when the store cannot be asked."""
+        wishes = {rule.on_store_failure for rules in self.namespaces.values() for rule in rules}
+        return bool(wishes - {OnStoreFailure.ERROR})
+
     def meeting(self, namespace: str, descriptors: Mapping[str, str]) -> list[Rule] | None:
         """The rules that a request meets; None: there is no such namespace."""
         rules = self.namespaces.get(namespace)
