@@ -9,11 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from headworks_client.limiter import LimiterClient
 from headworks_client.scheduler import SchedulerClient
+from headworks_core.metrics import Metrics
+from headworks_core.monitor import monitoring
 from headworks_core.serving import grpc_server
 
 from headworks_worker.readiness import Readiness
 from headworks_worker.registry import load
 from headworks_worker.settings import Settings, parse_queues
+from headworks_worker.telemetry import add_metrics
 from headworks_worker.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -40,6 +43,9 @@ async def worker_app(settings: Settings) -> AsyncIterator[int | None]:
             on_ready=readiness.set,
         )
         await stack.enter_async_context(worker)
+        metrics = Metrics("headworks-worker", settings.worker_id)
+        add_metrics(metrics, worker)
+        await stack.enter_async_context(monitoring(settings.metrics_address, metrics, lambda: readiness.faults))
         log.info("worker.started", worker=settings.worker_id, tasks=[task.name for task in tasks], slots=settings.slots)
         yield port
 

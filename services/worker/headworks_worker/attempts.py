@@ -11,6 +11,8 @@ from headworks.worker.v1 import session_pb2 as pb
 
 from headworks_worker.ledger import Key
 
+_NO_SPEC = job_pb2.JobSpec()
+
 
 class Stop(Enum):
     """Why a handler is asked to stop."""
@@ -26,6 +28,7 @@ class Attempt:
 
     __slots__ = (
         "abandoned",
+        "began",
         "halt",
         "in_thread",
         "key",
@@ -41,7 +44,10 @@ class Attempt:
 
     spec: job_pb2.JobSpec
 
-    def __init__(self, assignment: pb.Assignment) -> None:
+    def __init__(self, assignment: pb.Assignment, began: float) -> None:
+        """`began` is when it came, by the loop's clock."""
+        self.began = began
+        self.spec = _NO_SPEC
         self.key: Key = (assignment.job, assignment.lease_id)
         self.number = assignment.attempt
         self.trace = assignment.traceparent

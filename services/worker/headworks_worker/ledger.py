@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
 from headworks.scheduler.v1 import job_pb2
 from headworks.worker.v1 import session_pb2 as pb
 from headworks_client.durations import to_seconds
+from headworks_core.measures import CALL_BOUNDS_S, Distribution
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +49,25 @@ class Ended(NamedTuple):
     frees: bool = True
 
 
+@dataclass(slots=True)
+class SessionCounters:
+    """What the sessions have seen since the start."""
+
+    attached: bool = False
+    begun: int = 0
+    lost: int = 0
+    """Leases."""
+    late: int = 0
+    """Results that were refused, as their lease was lost."""
+    beat_delay: Distribution = field(default_factory=lambda: Distribution(CALL_BOUNDS_S))
+    """Seconds by which full heartbeats went out late."""
+
+
 class Ledger:
     """The state of one worker over all of its sessions."""
 
     def __init__(self, slots: int) -> None:
+        self.counters = SessionCounters()
         self._slots = slots
         self._in_use = 0
         self._announced = 0
@@ -85,7 +101,8 @@ class Ledger:
 
     def attached(self, message: pb.Attached, now: float) -> list[Key]:
         """The scheduler has answered; the leases that were lost meanwhile."""
-        self._attached = True
+        self._attached = self.counters.attached = True
+        self.counters.begun += 1
         self._interval_s = to_seconds(message.heartbeat_interval)
         self._lease_s = to_seconds(message.lease)
         self._beat_at = now
@@ -111,6 +128,7 @@ class Ledger:
         results = self._unacked.pop(ack.batch, [])
         for result in results:
             self._held.pop((result.job, result.lease_id), None)
+        self.counters.late += len(ack.lost)
         for index in ack.lost:
             if index < len(results):
                 log.warning(
@@ -120,6 +138,7 @@ class Ledger:
     def lost(self, leases: Iterable[pb.LeaseRef]) -> list[Key]:
         """These are no longer ours: the keys of those that were; results that wait to be sent are dropped."""
         ours = [key for lease in leases if (key := (lease.job, lease.lease_id)) in self._held]
+        self.counters.lost += len(ours)
         for key in ours:
             held = self._held.pop(key)
             self._soon.pop(key, None)
@@ -186,6 +205,7 @@ class Ledger:
     # would see the heartbeat of a lease that has ended.
 
     def _full_beat(self, now: float) -> pb.SessionRequest:
+        self.counters.beat_delay.record(max(0.0, now - self._beat_at - self._interval_s * BEAT_SHARE))
         self._beat_at = now
         self._soon.clear()
         return _beat((key, held) for key, held in self._held.items() if not held.finished)
@@ -225,6 +245,11 @@ class Ledger:
     def held(self) -> int:
         """Leases that count as ours."""
         return len(self._held)
+
+    @property
+    def results_waiting(self) -> int:
+        """Results that were not acknowledged; a guess while another thread changes them."""
+        return len(self._results) + sum(map(len, list(self._unacked.values())))
 
     @property
     def unacked(self) -> bool:

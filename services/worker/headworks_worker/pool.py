@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from headworks.scheduler.v1 import job_pb2
 from headworks.worker.v1 import session_pb2 as pb
 from headworks_client.durations import to_seconds
+from headworks_core.measures import RUN_BOUNDS_S, Distributions, Tally
 from headworks_core.telemetry import is_sampled, traceparent_of
 
 from headworks_worker import outcomes
@@ -29,6 +30,8 @@ from headworks_worker.tracing import attempt_span
 log = structlog.get_logger(__name__)
 
 STOP_S = 5.0  # that an async handler has to end after its timeout, before it is reported without having ended
+UNKNOWN_TASK = "(unknown)"
+OUTCOMES = {"success": "succeeded", "failed": "failed", "released": "released", "lost": "lost"}
 DRAIN_STOP_S = 1.0  # that handlers have to end when the grace is over
 
 
@@ -44,6 +47,16 @@ class Reports(Leases, Protocol):
         ...
 
 
+class PoolCounters:
+    """What the pool has done since it started."""
+
+    def __init__(self) -> None:
+        self.attempts = Tally()
+        """By task and outcome: succeeded, failed, released, lost."""
+        self.durations = Distributions(RUN_BOUNDS_S)
+        """Seconds from the arrival of a job to its handler's end, by task."""
+
+
 class Pool:
     """The running attempts. Lives on the event loop; `assigned` and `stop` may be called from any thread."""
 
@@ -56,11 +69,17 @@ class Pool:
         self._ends: list[Ended] = []
         self._idle = asyncio.Event()
         self._draining = False
+        self.counters = PoolCounters()
 
     def connect(self, reports: Reports, surroundings: Surroundings) -> None:
         """Where to report, and what handlers see. Called once, before the first job."""
         self._reports = reports
         self._surroundings = surroundings
+
+    @property
+    def running(self) -> int:
+        """Attempts that run."""
+        return len(self._running)
 
     # -- from the session's thread
 
@@ -99,8 +118,9 @@ class Pool:
     # -- starting
 
     def _start_all(self, jobs: Sequence[pb.Assignment]) -> None:
+        now = self._loop.time()
         for job in jobs:
-            self._start(Attempt(job), job)
+            self._start(Attempt(job, now), job)
 
     def _start(self, attempt: Attempt, job: pb.Assignment) -> None:
         self._running[attempt.key] = attempt
@@ -204,6 +224,7 @@ class Pool:
         attempt.abandoned = True
         log.warning("handler.does_not_end", task=attempt.spec.task, job=attempt.key[0], stop=str(attempt.stop))
         result = outcomes.stopped(attempt, attempt.stop or Stop.TIMED_OUT, trace_of_thread(attempt.thread))
+        self._count(attempt, result)
         self._report(Ended(attempt.key, result, frees=False))
 
     # -- ending
@@ -215,8 +236,15 @@ class Pool:
             log.info("handler.ended_late", task=attempt.spec.task, job=attempt.key[0])
             self._reports.freed()
             return
+        self._count(attempt, result)
         del self._running[attempt.key]
         self._report(Ended(attempt.key, result))
+
+    def _count(self, attempt: Attempt, result: pb.Result | None) -> None:
+        task = attempt.spec.task if attempt.spec.task in self._tasks else UNKNOWN_TASK
+        outcome = (result.WhichOneof("outcome") if result is not None else None) or "lost"
+        self.counters.attempts[task, OUTCOMES[outcome]] += 1
+        self.counters.durations[task,].record(self._loop.time() - attempt.began)
 
     def _report(self, end: Ended) -> None:
         """All ends of one turn of the loop are reported together."""

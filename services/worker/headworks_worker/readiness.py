@@ -14,6 +14,11 @@ class Readiness:
         self._ready = False
         self._changed = asyncio.Event()
 
+    @property
+    def faults(self) -> list[str]:
+        """Why this worker gets no work now."""
+        return [] if self._ready else ["session: no scheduler is attached, or none is heard"]
+
     def set(self, ready: bool) -> None:
         """It has changed."""
         self._ready = ready

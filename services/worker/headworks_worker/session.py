@@ -22,7 +22,7 @@ from headworks_client.channel import channel_options, target_of
 from headworks_client.durations import to_seconds
 
 from headworks_worker.attempts import Stop
-from headworks_worker.ledger import Ended, Key, Ledger
+from headworks_worker.ledger import Ended, Key, Ledger, SessionCounters
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +88,16 @@ class Session:
         self._warned = False
         self._backoff = Backoff(0.05, 5.0)
         self._thread = threading.Thread(target=self._run, name="headworks-session", daemon=True)
+
+    @property
+    def counters(self) -> SessionCounters:
+        """What the sessions have seen."""
+        return self._ledger.counters
+
+    @property
+    def results_waiting(self) -> int:
+        """Results that were not acknowledged."""
+        return self._ledger.results_waiting
 
     def start(self) -> None:
         """Begin to connect."""
@@ -187,6 +197,7 @@ class Session:
             with self._changed:
                 self._end(turn)
                 self._turn = None
+                self._ledger.counters.attached = False
             if turn.watchdog is not None:
                 turn.watchdog.cancel()
             if turn.attached:

@@ -14,7 +14,8 @@ from headworks_client.tasks import Task
 from headworks_core.names import uuid7
 
 from headworks_worker.context import Surroundings
-from headworks_worker.pool import Pool
+from headworks_worker.ledger import SessionCounters
+from headworks_worker.pool import Pool, PoolCounters
 from headworks_worker.registry import register
 from headworks_worker.session import PROTOCOL, Session
 
@@ -64,6 +65,31 @@ class Worker:
             tasks=sorted(self._registered)[:1000],
             slots=slots,
         )
+
+    @property
+    def slots(self) -> int:
+        """Attempts that may run at a time."""
+        return self._slots
+
+    @property
+    def running(self) -> int:
+        """Attempts that run."""
+        return self._pool.running
+
+    @property
+    def results_waiting(self) -> int:
+        """Results that the scheduler has not acknowledged."""
+        return self._session.results_waiting
+
+    @property
+    def pool_counters(self) -> PoolCounters:
+        """What became of attempts."""
+        return self._pool.counters
+
+    @property
+    def session_counters(self) -> SessionCounters:
+        """What became of sessions."""
+        return self._session.counters
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
