@@ -59,7 +59,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._began_ns = time.time_ns()
         resource = Resource.create({"service.name": service, "service.instance.id": replica})
-        reader = _Reader(self._registry, lambda: [read() for read in self._histograms], resource)
+        reader = _Reader(self._registry, self._counted, resource)
         self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         self._meter = self._provider.get_meter("headworks")
         self._add_process()
@@ -99,6 +99,10 @@ class Metrics:
     def close(self) -> None:
         """Let go of what was registered."""
         self._provider.shutdown()
+
+    def _counted(self) -> list[Metric]:
+        """The histograms that have something in them."""
+        return [metric for metric in (read() for read in self._histograms) if metric.data.data_points]
 
     def _point(self, attributes: dict[str, str], spread: Distribution) -> HistogramDataPoint:
         counts = list(spread.counts)
