@@ -31,6 +31,7 @@ ATTACH_S = 5.0  # that the scheduler has to answer Attach
 LEAVE_S = 1.0  # that acknowledgements on their way get when a session is left for another
 STABLE_S = 5.0  # a session that lasted so long makes the next reconnect quick again
 PINGS_MISSED = 3
+WATCH_S = 2.0
 
 
 class Handlers(Protocol):
@@ -88,6 +89,7 @@ class Session:
         self._warned = False
         self._backoff = Backoff(0.05, 5.0)
         self._thread = threading.Thread(target=self._run, name="headworks-session", daemon=True)
+        self._closed = threading.Event()
 
     @property
     def counters(self) -> SessionCounters:
@@ -102,6 +104,7 @@ class Session:
     def start(self) -> None:
         """Begin to connect."""
         self._thread.start()
+        threading.Thread(target=self._watch, name="headworks-session-watch", daemon=True).start()
 
     # -- for handlers, from any thread
 
@@ -143,6 +146,7 @@ class Session:
         with self._changed:
             settled = self._changed.wait_for(lambda: self._ledger.settled, timeout_s)
             self._closing = True
+            self._closed.set()
             if self._turn is not None:
                 self._turn.leave_at = self._clock()
             self._changed.notify_all()
@@ -248,6 +252,17 @@ class Session:
         turn.watchdog = threading.Timer(2 * LEAVE_S, self._cut, [turn])
         turn.watchdog.daemon = True
         turn.watchdog.start()
+
+    def _watch(self) -> None:
+        """End a session that hears nothing even while its writer is stuck in a message that nobody takes."""
+        wait_s = 0.0
+        while not self._closed.wait(wait_s):
+            with self._changed:
+                turn, now = self._turn, self._clock()
+                wait_s = WATCH_S if turn is None else min(WATCH_S, max(turn.ping_s, turn.deaf_at - now))
+                if turn is not None and not turn.over and now >= turn.deaf_at:
+                    turn.deaf = True
+                    self._end(turn)
 
     def _cut(self, turn: _Turn) -> None:
         with self._changed:
