@@ -55,6 +55,16 @@ async def test_a_few_leased_jobs_are_found_at_once_among_many(redis: Redis, driv
     assert page.after is None
 
 
+async def test_leased_jobs_are_looked_for_among_all_when_a_cell_has_very_many(redis: Redis, driver: Driver) -> None:
+    await driver.submit()
+    held = (await driver.claim_one()).ref.rpartition("/")[2]
+    await driver.store.submit(new_jobs(30))
+    await redis.zadd("{hw:0}:leases", {f"bob/default/{n}": 1 for n in range(5_001)})
+    found, sizes = await walk(ListStore(redis, Meta(), scan_max=10), Filter(state=State.LEASED))
+    assert found == [held]
+    assert len(sizes) == 4
+
+
 @pytest.mark.parametrize("state", [State.LEASED, State.DEAD, State.READY, 0])
 async def test_every_job_is_met_once_however_the_pages_fall(
     redis: Redis, driver: Driver, clock: Clock, state: int
