@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 Context = grpc.aio.ServicerContext[Any, Any]
+Codec = tuple[Callable[[bytes], Any], Callable[[Any], bytes]]
+"""What parses a request and what serialises a reply."""
 GC_THRESHOLD = 20_000  # new containers between two collections of the youngest; CPython: 700
 SETTLE_S = 1.0
 READINESS = "readiness"
@@ -73,28 +75,33 @@ class Registered:
 class _Recorder:
     """Stands in for a server, to take the handlers that generated code registers."""
 
-    def __init__(self) -> None:
+    def __init__(self, codecs: Mapping[str, Codec]) -> None:
         self.services: list[Registered] = []
+        self._codecs = codecs
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Not needed: the registered handlers are the same."""
 
     def add_registered_method_handlers(self, name: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
-        self.services.append(Registered(name, {m: _wrap(f"{name}/{m}", h) for m, h in handlers.items()}))
+        wrapped = {m: _wrap(f"{name}/{m}", h, self._codecs.get(m)) for m, h in handlers.items()}
+        self.services.append(Registered(name, wrapped))
 
 
-def bind(add_to_server: Callable[[Any, Any], None], servicer: object) -> Registered:
-    """Wrap a servicer's methods; `add_to_server` is the generated function for its service."""
-    recorder = _Recorder()
+def bind(
+    add_to_server: Callable[[Any, Any], None], servicer: object, codecs: Mapping[str, Codec] | None = None
+) -> Registered:
+    """Wrap a servicer's methods; `add_to_server` is the generated function for its service.
+
+    `codecs` has, by method, what reads requests and writes replies in place of the generated messages.
+    """
+    recorder = _Recorder(codecs or {})
     add_to_server(servicer, recorder)
     return recorder.services[0]
 
 
-def _wrap(method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    codec: dict[str, Any] = {
-        "request_deserializer": _decoder(handler.request_deserializer),
-        "response_serializer": handler.response_serializer,
-    }
+def _wrap(method: str, handler: Any, own: Codec | None) -> grpc.RpcMethodHandler[Any, Any]:
+    parse, serialize = own or (handler.request_deserializer, handler.response_serializer)
+    codec: dict[str, Any] = {"request_deserializer": _decoder(parse), "response_serializer": serialize}
     if handler.request_streaming:
         streams = measured_stream(method, _bidi(method, handler.stream_stream))
         return grpc.stream_stream_rpc_method_handler(streams, **codec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
 from headworks.limiter.v1 import limiter_pb2
 from headworks_core.cells import Meta
 from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, invalid
@@ -21,6 +22,8 @@ MAX_SHOWN = 64
 """Characters of a bad key that an error repeats; values are never repeated."""
 DETAILS = frozenset(limiter_pb2.Detail.values())
 
+MAX_REMEMBERED_BYTES = 512
+Detailed = tuple[Ask, limiter_pb2.Detail]
 PlanKey = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
@@ -40,11 +43,31 @@ class RequestReader:
         self._rules = rules
         self._meta = meta
         self._plans: dict[PlanKey, _Plan] = {}
+        self._asks: dict[tuple[str, bytes], Detailed] = {}
 
     @property
     def remembered(self) -> int:
         """How many descriptors it knows."""
         return len(self._plans)
+
+    def take(self, raw: bytes, tenant: str) -> Detailed:
+        """What to ask the store for, for permits, by the bytes of a PermitRequest; and how much to reply.
+
+        Raises as `ask`. Requests without an id are remembered as a whole, and their asks are shared.
+        """
+        known = self._asks.get((tenant, raw))
+        if known is not None:
+            return known
+        try:
+            request = limiter_pb2.PermitRequest.FromString(raw)
+        except DecodeError:
+            raise InvalidArgument("the request cannot be decoded") from None
+        detailed = self.ask(request, tenant, Mode.TAKE), request.detail
+        if not request.request_id and len(raw) <= MAX_REMEMBERED_BYTES:
+            if len(self._asks) >= MAX_PLANS:
+                self._asks.clear()
+            self._asks[tenant, raw] = detailed
+        return detailed
 
     def ask(self, request: limiter_pb2.PermitRequest, tenant: str, mode: Mode, path: str = "") -> Ask:
         """What to ask the store for; `path` goes before the names of fields at fault.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
 from headworks.limiter.v1 import limiter_pb2, limiter_service_pb2
 from headworks_core.context import CallContext
-from headworks_core.errors import InvalidArgument, Reason, ServiceError, Violation
-from headworks_core.grpc_errors import item_error
+from headworks_core.errors import InvalidArgument, Reason, ServiceError, Unavailable, Violation
+from headworks_core.serving import MessageStream
 
 from headworks_limiter import replies
 from headworks_limiter.decider import Decider, Outcome
-from headworks_limiter.domain.ask import Ask, Verdict
+from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.decision import Answer, Mode
-from headworks_limiter.requests import RequestReader, exceeds_limit
+from headworks_limiter.replies import ResultWriter
+from headworks_limiter.requests import Detailed, RequestReader, exceeds_limit
+from headworks_limiter.streaming import Consumption
+from headworks_limiter.wire import BatchResponse, RawBatch, RawResults, StreamResponse
 
 MAX_BATCH = 500
 
@@ -22,6 +29,9 @@ class LimiterServicer:
     def __init__(self, reader: RequestReader, decider: Decider) -> None:
         self._reader = reader
         self._decider = decider
+        self._writer = ResultWriter()
+        self._streams: set[Consumption] = set()
+        self._draining = False
 
     async def Check(
         self, request: limiter_service_pb2.CheckRequest, caller: CallContext
@@ -39,24 +49,60 @@ class LimiterServicer:
         await self._decide(reply.decision, request.request, caller, Mode.TAKE)
         return reply
 
-    async def ConsumeBatch(
-        self, request: limiter_service_pb2.ConsumeBatchRequest, caller: CallContext
-    ) -> limiter_service_pb2.ConsumeBatchResponse:
+    async def ConsumeBatch(self, request: RawBatch, caller: CallContext) -> RawResults:
         """Consume for each request in turn; errors are per item."""
-        if not 1 <= len(request.requests) <= MAX_BATCH:
-            rule = f"must have 1 to {MAX_BATCH} items, not {len(request.requests)}"
-            violations = [Violation("requests", rule)]
-            raise InvalidArgument(f"requests: {rule}", reason=Reason.BATCH_SIZE, violations=violations)
-        read = [self._read(item, caller) for item in request.requests]
-        outcomes = iter(await self._decider.decide_all([ask for ask in read if isinstance(ask, Ask)], caller))
-        reply = limiter_service_pb2.ConsumeBatchResponse()
-        for item, ask in zip(request.requests, read, strict=True):
-            _write_result(reply.results.add(), item, ask, next(outcomes) if isinstance(ask, Ask) else ask)
-        return reply
+        _check_size(request)
+        return BatchResponse(results=await self._consume(request.requests, caller))
 
-    async def ConsumeStream(self, stream: object, caller: CallContext) -> None:
-        """See the proto."""
-        raise NotImplementedError
+    async def ConsumeStream(self, stream: MessageStream[RawBatch, RawResults], caller: CallContext) -> None:
+        """ConsumeBatch for each message, while others are under way."""
+        if self._draining:
+            raise Unavailable("this replica is going away", reason=Reason.SHUTTING_DOWN)
+        asking = replace(caller, traceparent="")  # a stream outlives any trace that it was opened in
+
+        async def answer(message: RawBatch) -> RawResults:
+            return StreamResponse(id=message.id, results=await self._consume(message.requests, asking))
+
+        def begin(message: RawBatch) -> Coroutine[Any, Any, RawResults]:
+            _check_size(message)
+            return answer(message)
+
+        consumption = Consumption(stream, begin)
+        self._streams.add(consumption)
+        try:
+            await consumption.run()
+        finally:
+            self._streams.discard(consumption)
+
+    async def drain(self) -> None:
+        """Send the callers of streams elsewhere, once they have their answers."""
+        self._draining = True
+        for consumption in self._streams:
+            consumption.drain()
+
+    async def _consume(self, requests: Sequence[bytes], caller: CallContext) -> list[bytes]:
+        """A PermitResult for each PermitRequest."""
+        read = [self._read(raw, caller.tenant) for raw in requests]
+        asks = [each[0] for each in read if not isinstance(each, ServiceError)]
+        outcomes = iter(await self._decider.decide_all(asks, caller))
+        return [
+            replies.error_result(each) if isinstance(each, ServiceError) else self._result(each, next(outcomes))
+            for each in read
+        ]
+
+    def _result(self, read: Detailed, outcome: Outcome) -> bytes:
+        ask, detail = read
+        if isinstance(outcome, ServiceError):
+            return replies.error_result(outcome)
+        if fault := _fault(ask, outcome):
+            return replies.error_result(fault)
+        return self._writer.result(outcome, detail)
+
+    def _read(self, raw: bytes, tenant: str) -> Detailed | ServiceError:
+        try:
+            return self._reader.take(raw, tenant)
+        except ServiceError as error:
+            return error
 
     async def _decide(
         self, reply: limiter_pb2.Decision, request: limiter_pb2.PermitRequest, caller: CallContext, mode: Mode
@@ -68,21 +114,12 @@ class LimiterServicer:
             raise fault
         replies.write(reply, verdict, request.detail)
 
-    def _read(self, item: limiter_pb2.PermitRequest, caller: CallContext) -> Ask | ServiceError:
-        try:
-            return self._reader.ask(item, caller.tenant, Mode.TAKE)
-        except ServiceError as error:
-            return error
 
-
-def _write_result(
-    reply: limiter_pb2.PermitResult, item: limiter_pb2.PermitRequest, ask: Ask | ServiceError, outcome: Outcome
-) -> None:
-    error = ask if isinstance(ask, ServiceError) else _fault(ask, outcome)
-    if error is not None:
-        reply.error.CopyFrom(item_error(error))
-    elif isinstance(outcome, Verdict):
-        replies.write(reply.decision, outcome, item.detail)
+def _check_size(batch: RawBatch) -> None:
+    if not 1 <= len(batch.requests) <= MAX_BATCH:
+        rule = f"must have 1 to {MAX_BATCH} items, not {len(batch.requests)}"
+        violations = [Violation("requests", rule)]
+        raise InvalidArgument(f"requests: {rule}", reason=Reason.BATCH_SIZE, violations=violations)
 
 
 def _fault(ask: Ask, outcome: Outcome) -> ServiceError | None:

@@ -28,6 +28,8 @@ from headworks_scheduler.app import scheduler_app
 from headworks_scheduler.settings import Settings as SchedulerSettings
 from redis.asyncio import Redis
 
+from tests.integration.scheduler_store.contents import Contents, stored
+
 RULES = """
 namespaces:
   api:
@@ -35,7 +37,7 @@ namespaces:
       - {name: per-k, match: {k: "*"}, limit: 1000, per: 1m}
 """
 TIMEOUT_S = 20.0
-RESTLESS = (b":seq", b":lease", b":waiters", b":worker:", b":workers")
+RESTLESS = (":seq", ":lease", ":waiters", ":worker:", ":workers")
 """Keys that replicas change by themselves, or whose numbers may have gaps."""
 
 
@@ -60,10 +62,11 @@ class World:
         """A request that the method takes."""
         return GOOD[method.name](self)
 
-    async def contents(self) -> dict[bytes, bytes | None]:
+    async def contents(self) -> Contents:
         """All that the store holds, but for what is restless."""
-        keys = [key async for key in self.redis.scan_iter(count=1000)]
-        return {key: await self.redis.dump(key) for key in sorted(keys) if not any(part in key for part in RESTLESS)}
+        return {
+            key: value for key, value in (await stored(self.redis)).items() if not any(part in key for part in RESTLESS)
+        }
 
 
 async def ask(
