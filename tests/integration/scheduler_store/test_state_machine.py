@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from headworks_scheduler.domain.retry import RetryPolicy
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.integration.scheduler_store import documents
 from tests.integration.scheduler_store.machine import Seen, StoreMachine
+from tests.integration.scheduler_store.shapes import OPTIONS
 
 BOUNDED = settings(
     max_examples=250,
@@ -24,7 +26,25 @@ def seen(valkey_url: str) -> Seen:
     """All that occurred while the machine ran; it fails here if store and model disagree."""
     seen = Seen()
     run_state_machine_as_test(lambda: StoreMachine(valkey_url, seen), settings=BOUNDED)  # type: ignore[arg-type]
+    walk_where_chance_seldom_leads(StoreMachine(valkey_url, seen))
     return seen
+
+
+def walk_where_chance_seldom_leads(machine: StoreMachine) -> None:
+    """The transitions that need several steps in a row on one job."""
+    policy = RetryPolicy(max_attempts=3, initial_us=0, max_us=0, multiplier_milli=1_000, jitter_milli=0)
+    machine.start(cells=1, first=[("plain", "ann", 5, "", 0, 0, policy.encode(), "")] * 3)
+    machine.cancel_leased("one", [0])
+    machine.fail("one", [0], retryable=True, after=-1, luck=0, trace="")
+    machine.redrive("one", [0, 1, 2])
+    machine.claim_all("one")
+    machine.fail("one", [0], retryable=True, after=0, luck=0, trace="")
+    for _ in range(OPTIONS.lost_max + 1):
+        machine.claim_all("one")
+        machine.outlive_a_lease("one", early=0, all_beat=True)
+        machine.await_a_timer("one", early=0)
+    machine.the_store_holds_what_the_model_says()
+    machine.teardown()
 
 
 @pytest.mark.timeout(600)  # shrinking a failure takes its time
