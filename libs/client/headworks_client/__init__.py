@@ -3,9 +3,12 @@
 The reader of completion events is `headworks_client.events`.
 """
 
+from headworks_client.admin import AdminClient
 from headworks_client.decisions import Decision, Refusal, RuleStatus
+from headworks_client.filters import JobFilter
 from headworks_client.jobs import Job, JobCancelled, JobFailed
 from headworks_client.limiter import LimiterClient, PermitRequest
+from headworks_client.overview import QueueSnapshot, WorkerSnapshot, WorkerState
 from headworks_client.payloads import Content
 from headworks_client.scheduler import SchedulerClient
 from headworks_client.snapshots import Failure, FailureCategory, JobSnapshot, JobState, Progress
@@ -13,6 +16,7 @@ from headworks_client.submissions import Level, Retry, Submission
 from headworks_client.tasks import Task, task
 
 __all__ = [
+    "AdminClient",
     "Content",
     "Decision",
     "Failure",
@@ -20,17 +24,21 @@ __all__ = [
     "Job",
     "JobCancelled",
     "JobFailed",
+    "JobFilter",
     "JobSnapshot",
     "JobState",
     "Level",
     "LimiterClient",
     "PermitRequest",
     "Progress",
+    "QueueSnapshot",
     "Refusal",
     "Retry",
     "RuleStatus",
     "SchedulerClient",
     "Submission",
     "Task",
+    "WorkerSnapshot",
+    "WorkerState",
     "task",
 ]

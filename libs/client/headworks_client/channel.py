@@ -15,7 +15,9 @@ from headworks_core.grpc_errors import from_call
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
-_SERVICES = ("headworks.limiter.v1.LimiterService", "headworks.scheduler.v1.SchedulerService")
+_SCHEDULER = "headworks.scheduler.v1.SchedulerService"
+_SERVICES = ("headworks.limiter.v1.LimiterService", _SCHEDULER, "headworks.scheduler.v1.AdminService")
+_ONCE = {"service": _SCHEDULER, "method": "RedriveJob"}
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):")
 
 
@@ -27,8 +29,9 @@ def target_of(address: str) -> str:
 def service_config() -> str:
     """`round_robin` over all addresses, and retries of UNAVAILABLE and of what a server cancels.
 
-    Every call of these services may be repeated: reads and cancels by nature, consuming and submitting because the
-    client sends a request id with each.
+    Calls of these services may be repeated: reads and cancels by nature, consuming and submitting because the client
+    sends a request id with each, redriving many because each page begins where the last one ended. Not so RedriveJob:
+    the second call would be told that the job is not dead.
     """
     retry = {
         "maxAttempts": 4,
@@ -42,7 +45,7 @@ def service_config() -> str:
         {
             "loadBalancingConfig": [{"round_robin": {}}],
             "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-            "methodConfig": [methods],
+            "methodConfig": [methods, {"name": [_ONCE]}],
         }
     )
 

@@ -16,6 +16,7 @@ from headworks_core.errors import FailedPrecondition, ServiceError
 from headworks_core.grpc_errors import from_item
 
 from headworks_client.channel import Connection
+from headworks_client.filters import JobFilter
 from headworks_client.jobs import Job
 from headworks_client.snapshots import JobSnapshot
 from headworks_client.submissions import Submission
@@ -23,6 +24,7 @@ from headworks_client.watching import WatchCall, Watcher, follow_all
 
 BATCH_MAX = 500
 BATCH_BYTES = 8 << 20  # the service takes messages of 16 MiB
+ANY_JOB = JobFilter()
 _SERVICE = "headworks.scheduler.v1.SchedulerService"
 _INNERMOST: ContextVar[SchedulerClient | None] = ContextVar("headworks_scheduler_client", default=None)
 
@@ -129,6 +131,51 @@ class SchedulerClient:
         request = pb.CancelJobRequest(name=name)
         reply = await self._connection.call(self._stub.CancelJob, f"{_SERVICE}/CancelJob", request)
         return JobSnapshot.from_proto(reply.job)
+
+    async def jobs(
+        self, queue: str = "default", where: JobFilter = ANY_JOB, *, full: bool = False, page_size: int = 0
+    ) -> AsyncGenerator[JobSnapshot, None]:
+        """The jobs of a queue that the filter fits, one by one, from as many pages as are read; NotFound (the queue).
+
+        Payloads, results and traces are left out unless `full`. A job that moves meanwhile may be missed or met twice.
+        """
+        view = pb.JOB_VIEW_FULL if full else pb.JOB_VIEW_BASIC
+        request = pb.ListJobsRequest(queue=queue, filter=where.to_proto(), view=view, page_size=page_size)
+        while True:
+            reply = await self._connection.call(self._stub.ListJobs, f"{_SERVICE}/ListJobs", request)
+            for job in reply.jobs:
+                yield JobSnapshot.from_proto(job)
+            if not reply.next_page_token:
+                return
+            request.page_token = reply.next_page_token
+
+    async def redrive(self, name: str) -> JobSnapshot:
+        """Send a dead or cancelled job back: READY, in a new generation. NotFound, FailedPrecondition (its state).
+
+        Unavailable does not say whether it was done: look at the job before asking again.
+        """
+        request = pb.RedriveJobRequest(name=name)
+        reply = await self._connection.call(self._stub.RedriveJob, f"{_SERVICE}/RedriveJob", request)
+        return JobSnapshot.from_proto(reply.job)
+
+    async def redrive_dead(
+        self, queue: str = "default", where: JobFilter = ANY_JOB, *, limit: int | None = None
+    ) -> AsyncGenerator[list[str], None]:
+        """Send the dead jobs of a queue that the filter fits back, those first that died first, `limit` at most.
+
+        Yields the names of each call's jobs as they are sent back (some calls have none); stop reading to stop.
+        NotFound (the queue), ResourceExhausted when not even one fits. What dies again meanwhile is not met twice.
+        """
+        request = pb.RedriveJobsRequest(queue=queue, filter=where.to_proto())
+        left = limit
+        while left is None or left > 0:
+            request.limit = BATCH_MAX if left is None else min(left, BATCH_MAX)
+            reply = await self._connection.call(self._stub.RedriveJobs, f"{_SERVICE}/RedriveJobs", request)
+            yield list(reply.names)
+            if not reply.next_page_token:
+                return
+            request.page_token = reply.next_page_token
+            left = None if left is None else left - len(reply.names)
 
     async def outcome(self, name: str) -> job_pb2.Job:
         """The job once it has ended, however it did. Any number may wait at the same time: they share streams."""

@@ -117,10 +117,10 @@ class JobSnapshot:
             result=Content(job.result.data, job.result.content_type or JSON) if job.HasField("result") else None,
             failure=_failure(job.failure) if job.HasField("failure") else None,
             progress=_progress(job.progress) if job.HasField("progress") else None,
-            create_time=_time(job.create_time),
-            schedule_time=_time(job.schedule_time),
-            start_time=_time(job.start_time),
-            finish_time=_time(job.finish_time),
+            create_time=to_time(job.create_time),
+            schedule_time=to_time(job.schedule_time),
+            start_time=to_time(job.start_time),
+            finish_time=to_time(job.finish_time),
             cancel_requested=job.cancel_requested,
             worker=job.worker,
             lease_id=job.lease_id,
@@ -136,7 +136,8 @@ def _progress(progress: job_pb2.Progress) -> Progress:
     return Progress(progress.done, progress.total, progress.message)
 
 
-def _time(stamp: Timestamp) -> datetime.datetime | None:
+def to_time(stamp: Timestamp) -> datetime.datetime | None:
+    """An aware datetime, exact to the microsecond; None where the stamp is unset."""
     if not stamp.seconds:
         return None
     return datetime.datetime.fromtimestamp(stamp.seconds, datetime.UTC).replace(microsecond=stamp.nanos // 1000)

@@ -100,6 +100,8 @@ def from_call(error: grpc.RpcError) -> errors.ServiceError:
         elif detail.Unpack(retry):
             retry_after_us = retry.retry_delay.ToMicroseconds()
     message = error.details() or code.name.lower().replace("_", " ")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        message = "no such method there: the address is another service's, or the service is older than its caller"
     return _typed(code.value[0], reason, message, retry_after_us, violations)
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from tests.support.wait import wait_until
 
 HEADWORKS = str(Path(sys.executable).with_name("headworks"))
 MARK = "HEADWORKS_TEST_MARK"
+RULES = Path(str(resources.files("headworks_devkit") / "sample_rules.yaml"))
 TIMEOUT_S = 30.0
 
 
@@ -55,6 +57,18 @@ async def headworks(*arguments: str, stdin: str = "") -> Done:
             process.kill()
             await process.wait()
     return Done(process.returncode or 0, out.decode(), err.decode())
+
+
+class Cli:
+    """The command with the addresses of the running services."""
+
+    def __init__(self, scheduler: str, limiter: str, kafka: str) -> None:
+        self.scheduler, self.limiter = scheduler, limiter
+        self.options = ("--scheduler", scheduler, "--limiter", limiter, "--kafka", kafka)
+
+    async def __call__(self, *arguments: str, stdin: str = "") -> Done:
+        """Run it."""
+        return await headworks(*self.options, *arguments, stdin=stdin)
 
 
 class Running:

@@ -4,49 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from importlib import resources
 from pathlib import Path
 
 import pytest
-from headworks_devkit import services
-from headworks_devkit.backends.kafka_embedded import embedded_kafka
-from headworks_devkit.backends.valkey import valkey
-from headworks_devkit.ports import free_ports
 
-from tests.integration.devkit.command import Done, headworks, running
+from tests.integration.devkit.command import RULES, Cli, headworks, running
 from tests.support.wait import wait_until
 
-RULES = Path(str(resources.files("headworks_devkit") / "sample_rules.yaml"))
 NOWHERE = "127.0.0.1:1"
-SAMPLE = "headworks_devkit.sample"
-
-
-class Cli:
-    """The command with the addresses of the running services."""
-
-    def __init__(self, scheduler: str, limiter: str, kafka: str) -> None:
-        self.options = ("--scheduler", scheduler, "--limiter", limiter, "--kafka", kafka)
-
-    async def __call__(self, *arguments: str, stdin: str = "") -> Done:
-        """Run it."""
-        return await headworks(*self.options, *arguments, stdin=stdin)
-
-
-@pytest.fixture(scope="module")
-async def cli() -> AsyncIterator[Cli]:
-    """A limiter, a scheduler and a worker with the sample tasks, around embedded backends."""
-    limits, api, worker_port, health = (f"127.0.0.1:{port}" for port in free_ports(4))
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(valkey())
-        kafka = await stack.enter_async_context(embedded_kafka())
-        limiter = services.limiter("limiter", address=limits, redis=redis, rules=RULES)
-        scheduler = services.scheduler("scheduler", address=api, worker_address=worker_port, redis=redis, kafka=kafka)
-        worker = services.worker("worker", tasks=SAMPLE, scheduler=worker_port, api=api, limiter=limits, health=health)
-        for service in (limiter, scheduler, worker):
-            await stack.enter_async_context(services.running(service))
-        yield Cli(api, limits, kafka.bootstrap)
 
 
 async def submitted(cli: Cli, *arguments: str) -> str:

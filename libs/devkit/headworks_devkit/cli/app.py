@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headworks_devkit.cli import demo, events, exits, jobs, limits, up
+from headworks_devkit.cli import dead, demo, events, exits, jobs, limits, queues, up, workers
 from headworks_devkit.cli.targets import Targets
 
 DEFAULTS = Targets()
@@ -21,6 +21,9 @@ app = typer.Typer(
     headworks demo                               everything once, on a real job
     headworks up                                 the suite on this machine, until Ctrl-C
     headworks jobs submit hello name=you --wait  run a task
+    headworks queues list                        what waits, runs, died
+    headworks workers list                       who works
+    headworks dead list                          what failed for good
     headworks limits check hello user=you        may I?
     headworks events tail                        hear what ended
     ```
@@ -32,6 +35,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queues.app, name="queues")
+app.add_typer(workers.app, name="workers")
+app.add_typer(dead.app, name="dead")
 app.add_typer(limits.app, name="limits")
 app.add_typer(events.app, name="events")
 app.command("up")(up.up)

@@ -39,7 +39,8 @@ def execute(main: Callable[[], Coroutine[Any, Any, int]], *, asking: str = "") -
     except errors.Unavailable as error:
         code = fail(f"{asking}: {error.message}" if asking else error.message, UNAVAILABLE)
     except errors.ServiceError as error:
-        code = fail(f"{error.message} [{error.reason}]", CODE_OF.get(type(error), FAILED))
+        where = f"{asking}: " if asking and type(error) is errors.ServiceError else ""  # it is not what we think it is
+        code = fail(f"{where}{error.message} [{error.reason}]", CODE_OF.get(type(error), FAILED))
     except (BackendUnavailable, ChildFailed) as error:
         code = fail(str(error), UNAVAILABLE)
     except interrupts.Interrupted as interrupted:

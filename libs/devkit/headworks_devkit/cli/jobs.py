@@ -1,17 +1,19 @@
-"""`headworks jobs`: submit, get, watch and cancel."""
+"""`headworks jobs`: submit, get, list, watch and cancel."""
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
-from headworks_client import JobSnapshot, JobState, Retry, SchedulerClient, Submission
+from headworks_client import JobFilter, JobSnapshot, JobState, Retry, SchedulerClient, Submission
 from rich.console import Console
 from rich.text import Text
 
 from headworks_devkit.cli import exits, parsing
+from headworks_devkit.cli.calling import Json, ask_scheduler
 from headworks_devkit.cli.output import STATE_STYLES, job_record, job_text, print_json, progress_text
-from headworks_devkit.cli.targets import Targets, targets_of
+from headworks_devkit.cli.selecting import STATES, Category, ErrorClass, Lane, Queue, Task, chosen
 
 app = typer.Typer(
     help="""Submit jobs and see what becomes of them.
@@ -20,6 +22,7 @@ app = typer.Typer(
     headworks jobs submit hello name=you --wait
     headworks jobs submit resize @request.json --queue images --level high --delay 10s
     headworks jobs get NAME
+    headworks jobs list --queue images --state leased
     headworks jobs watch NAME NAME ...
     headworks jobs cancel NAME
     ```
@@ -29,9 +32,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+PAGE = 200
 Names = Annotated[list[str], typer.Argument(help="Names of jobs, as `submit` prints them.", metavar="NAME...")]
 Name = Annotated[str, typer.Argument(help="Name of the job, as `submit` prints it.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
+Limit = Annotated[int, typer.Option(help="So many at most; 0: all.", min=0)]
 
 
 @app.command()
@@ -72,20 +76,18 @@ def submit(
         retry=Retry(max_attempts=attempts) if attempts else None,
         request_id=request_id,
     )
-    targets = targets_of(context)
-    exits.execute(lambda: _submit(targets, submission, queue, wait=wait, as_json=as_json), asking=_asking(targets))
 
-
-async def _submit(targets: Targets, submission: Submission, queue: str, *, wait: bool, as_json: bool) -> int:
-    async with SchedulerClient(targets.scheduler, tenant=targets.tenant) as client:
+    async def main(client: SchedulerClient) -> int:
         job = await client.submit(submission, queue=queue)
         if wait:
             return await _watch(client, [job.name], as_json=as_json, terminal_only=True)
-    if as_json:
-        print_json({"name": job.name})
-    else:
-        typer.echo(job.name)
-    return exits.OK
+        if as_json:
+            print_json({"name": job.name})
+        else:
+            typer.echo(job.name)
+        return exits.OK
+
+    ask_scheduler(context, main)
 
 
 @app.command()
@@ -97,14 +99,57 @@ def get(context: typer.Context, name: Name, as_json: Json = False) -> None:
     headworks jobs get NAME --json | jq .state
     ```
     """
-    targets = targets_of(context)
 
-    async def main() -> int:
-        async with SchedulerClient(targets.scheduler, tenant=targets.tenant) as client:
-            show(await client.get(name), as_json=as_json)
+    async def main(client: SchedulerClient) -> int:
+        show_job(await client.get(name), as_json=as_json)
         return exits.OK
 
-    exits.execute(main, asking=_asking(targets))
+    ask_scheduler(context, main)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    queue: Queue = "default",
+    state: Annotated[str, typer.Option(help=f"Only jobs that are {', '.join(STATES[:-1])} or {STATES[-1]}.")] = "",
+    task: Task = "",
+    lane: Lane = None,
+    category: Category = "",
+    error: ErrorClass = "",
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """List the jobs of your tenant in a queue, without their payloads.
+
+    ```
+    headworks jobs list
+    headworks jobs list --queue images --state leased --task resize
+    headworks jobs list --limit 0 --json | jq -r 'select(.failures > 0) | .name'
+    ```
+    """
+    list_jobs(context, queue, chosen(state, task, lane, category, error), limit, as_json=as_json)
+
+
+def list_jobs(context: typer.Context, queue: str, where: JobFilter, limit: int, *, as_json: bool) -> None:
+    """Print jobs as their pages come, a line each."""
+
+    async def main(client: SchedulerClient) -> int:
+        shown = 0
+        async with aclosing(client.jobs(queue, where, page_size=min(limit, PAGE) or PAGE)) as jobs:
+            async for job in jobs:
+                if shown == limit and limit:
+                    typer.secho(f"and more: --limit {limit * 10}, or 0 for all", err=True, dim=True)
+                    break
+                shown += 1
+                if as_json:
+                    print_json(job_record(job))
+                else:
+                    _line(job)
+        if not shown and not as_json:
+            typer.secho("no jobs", err=True, dim=True)
+        return exits.OK
+
+    ask_scheduler(context, main)
 
 
 @app.command()
@@ -121,13 +166,12 @@ def watch(
     headworks jobs watch NAME NAME --final --json
     ```
     """
-    targets = targets_of(context)
 
-    async def main() -> int:
-        async with SchedulerClient(targets.scheduler, tenant=targets.tenant) as client:
-            return await _watch(client, names, as_json=as_json, terminal_only=final)
+    async def main(client: SchedulerClient) -> int:
+        await client.get(names[0])  # a watch outlives a scheduler that restarts; one that is not there is said at once
+        return await _watch(client, names, as_json=as_json, terminal_only=final)
 
-    exits.execute(main, asking=_asking(targets))
+    ask_scheduler(context, main)
 
 
 @app.command()
@@ -138,18 +182,12 @@ def cancel(context: typer.Context, name: Name, as_json: Json = False) -> None:
     headworks jobs cancel NAME
     ```
     """
-    targets = targets_of(context)
 
-    async def main() -> int:
-        async with SchedulerClient(targets.scheduler, tenant=targets.tenant) as client:
-            show(await client.cancel(name), as_json=as_json)
+    async def main(client: SchedulerClient) -> int:
+        show_job(await client.cancel(name), as_json=as_json)
         return exits.OK
 
-    exits.execute(main, asking=_asking(targets))
-
-
-def _asking(targets: Targets) -> str:
-    return f"the scheduler at {targets.scheduler}"
+    ask_scheduler(context, main)
 
 
 async def _watch(client: SchedulerClient, names: list[str], *, as_json: bool, terminal_only: bool) -> int:
@@ -161,13 +199,13 @@ async def _watch(client: SchedulerClient, names: list[str], *, as_json: bool, te
         if as_json:
             print_json(job_record(job))
         elif alone and job.state.terminal:
-            show(job, as_json=False)
+            show_job(job, as_json=False)
         else:
             _line(job)
     return exits.OK if all(state is JobState.SUCCEEDED for state in ended.values()) else exits.FAILED
 
 
-def show(job: JobSnapshot, *, as_json: bool) -> None:
+def show_job(job: JobSnapshot, *, as_json: bool) -> None:
     """Print one job in full."""
     if as_json:
         print_json(job_record(job))

@@ -121,6 +121,20 @@ def _short(value: object, most: int = 2_000) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
+def span_text(seconds: float | None) -> str:
+    """A duration for people, e.g. "0.41 s", "3 min 20 s", "2 d 4 h"; empty for none."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for unit, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
+    raise AssertionError
+
+
 def _time(time: datetime.datetime | None) -> str:
     return "" if time is None else time.astimezone().isoformat(sep=" ", timespec="milliseconds")
 
