@@ -23,6 +23,12 @@ OnLine = Callable[[str], None]
 class ChildFailed(RuntimeError):
     """A process ended or stayed silent where it was needed; the message has the end of its log."""
 
+    def __init__(self, brief: str, log: str = "") -> None:
+        super().__init__(brief + (f"; the end of its log:\n{log}" if log else ""))
+        self.brief = brief
+        """What happened, in one line."""
+        self.log = log
+
 
 @dataclass
 class Child:
@@ -87,8 +93,7 @@ class Child:
 
     def failed(self, why: str) -> ChildFailed:
         """The error that says `why`, with the end of the log."""
-        said = "\n".join(self.tail)
-        return ChildFailed(f"{self.name} {why}" + (f"; the end of its log:\n{said}" if said else ""))
+        return ChildFailed(f"{self.name} {why}", "\n".join(self.tail))
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:

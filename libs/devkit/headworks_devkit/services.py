@@ -28,6 +28,12 @@ class Service:
     health: str
     """Address of its health service."""
 
+    @property
+    def metrics(self) -> str:
+        """Where its Prometheus page is; empty if a free port is taken, which its log tells."""
+        (address,) = [value for name, value in self.env.items() if name.endswith("_METRICS_ADDRESS")] or [""]
+        return address
+
 
 def limiter(name: str, *, address: str, redis: RedisBackend, rules: Path, **more: object) -> Service:
     """A limiter replica. `more` are settings of its own, e.g. `replicas=2`."""

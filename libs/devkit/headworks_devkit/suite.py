@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from headworks_devkit import services
 from headworks_devkit.backends import KafkaBackend, RedisBackend
 from headworks_devkit.backends.chosen import chosen_kafka, chosen_redis
 from headworks_devkit.ports import free_ports, is_free
-from headworks_devkit.processes import Child
+from headworks_devkit.processes import Child, ChildFailed
+from headworks_devkit.restarts import MOST_DEATHS, WITHIN_S, Restarts
 from headworks_devkit.services import Service
 from headworks_devkit.together import together
 
@@ -59,7 +60,10 @@ class Suite:
     addresses: Addresses
     redis: RedisBackend
     kafka: KafkaBackend
-    processes: Sequence[Child]
+    metrics: Mapping[str, str]
+    """Addresses of the Prometheus pages, by process."""
+    lost: asyncio.Future[None]
+    """Raises ChildFailed once a process has died too often to be started again; never done otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,8 @@ class Listener:
     """(process, line of its log)"""
     on_step: Callable[[str], None] = lambda _: None
     """What is being started."""
-    on_death: Callable[[Child], None] = lambda _: None
-    """A process ended that nobody had asked to."""
+    on_death: Callable[[ChildFailed, float], None] = lambda _, __: None
+    """A process ended that nobody had asked to; it is started again in so many seconds."""
 
 
 def usual_addresses() -> Addresses:
@@ -85,20 +89,29 @@ def usual_addresses() -> Addresses:
 
 def free_addresses() -> Addresses:
     """Ports that nobody uses."""
-    return Addresses(*(f"{HOST}:{port}" for port in free_ports(3)))
+    return Addresses(*_free(3))
+
+
+def _free(count: int) -> list[str]:
+    return [f"{HOST}:{port}" for port in free_ports(count)]
 
 
 @asynccontextmanager
 async def running_suite(plan: Plan, addresses: Addresses, listener: Listener) -> AsyncIterator[Suite]:
     """The suite, ready for calls, while the block runs; leaving it stops workers, services and backends in this order.
 
+    A service or worker that dies is started again (see `Restarts`).
+
     Raises BackendUnavailable, or ChildFailed when a process does not start.
     """
     listener.on_step("Redis and Kafka")
     async with chosen_redis() as redis, chosen_kafka() as kafka:
         listener.on_step("limiter and scheduler")
+        limiter_metrics, scheduler_metrics = _free(2)
         front = [
-            services.limiter("limiter", address=addresses.limiter, redis=redis, rules=plan.rules),
+            services.limiter(
+                "limiter", address=addresses.limiter, redis=redis, rules=plan.rules, metrics_address=limiter_metrics
+            ),
             services.scheduler(
                 "scheduler",
                 address=addresses.scheduler,
@@ -106,45 +119,75 @@ async def running_suite(plan: Plan, addresses: Addresses, listener: Listener) ->
                 redis=redis,
                 kafka=kafka,
                 queues=plan.queues,
+                metrics_address=scheduler_metrics,
             ),
         ]
-        async with together(*(_watched(each, plan, listener) for each in front)) as fronts:
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        async with together(*(_kept(each, plan, listener, lost) for each in front)):
             listener.on_step(f"{plan.workers} workers")
             mills = [_worker(plan, addresses, number) for number in range(1, plan.workers + 1)]
-            async with together(*(_watched(each, plan, listener) for each in mills)) as workers:
-                yield Suite(addresses, redis, kafka, (*fronts, *workers))
+            async with together(*(_kept(each, plan, listener, lost) for each in mills)):
+                yield Suite(addresses, redis, kafka, {each.name: each.metrics for each in (*front, *mills)}, lost)
                 listener.on_step("stopping")
 
 
 def _worker(plan: Plan, addresses: Addresses, number: int) -> Service:
+    health, metrics = _free(2)
     return services.worker(
         f"worker-{number}",
         tasks=plan.tasks,
         scheduler=addresses.worker,
         api=addresses.scheduler,
         limiter=addresses.limiter,
-        health=f"{HOST}:{free_ports(1)[0]}",
+        health=health,
+        metrics_address=metrics,
         slots=plan.slots,
     )
 
 
 @asynccontextmanager
-async def _watched(service: Service, plan: Plan, listener: Listener) -> AsyncIterator[Child]:
-    """The service's process; its unexpected end is reported."""
+async def _kept(service: Service, plan: Plan, listener: Listener, lost: asyncio.Future[None]) -> AsyncIterator[None]:
+    """The service's process; when it ends by itself it is started again, until that is no use, which `lost` says."""
     path = os.pathsep.join([*map(str, plan.import_from), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
     env = {**plan.env, **({"PYTHONPATH": path} if path else {})}
-    on_line = partial(listener.on_line, service.name)
-    async with services.running(service, env=env, on_line=on_line) as process:
-        watch = asyncio.create_task(_report_death(process, listener), name=f"{service.name} watch")
+    start = partial(services.running, service, env=env, on_line=partial(listener.on_line, service.name))
+    async with AsyncExitStack() as processes:
+        keeping = _keep(await processes.enter_async_context(start()), start, processes, listener)
+        keeper = asyncio.create_task(keeping, name=f"{service.name} keeper")
+        keeper.add_done_callback(partial(_pass_on, lost))
         try:
-            yield process
+            yield
         finally:
-            process.stopping = True
-            watch.cancel()
-            await asyncio.wait([watch])
+            keeper.cancel()
+            await asyncio.wait([keeper])
 
 
-async def _report_death(process: Child, listener: Listener) -> None:
-    await process.wait()
-    if not process.stopping:
-        listener.on_death(process)
+async def _keep(
+    process: Child,
+    start: Callable[[], AbstractAsyncContextManager[Child]],
+    processes: AsyncExitStack,
+    listener: Listener,
+) -> None:
+    """Raises ChildFailed once the process has died too often."""
+    restarts = Restarts()
+    died = await _death(process)
+    while (delay_s := restarts.delay_s(asyncio.get_running_loop().time())) is not None:
+        listener.on_death(died, delay_s)
+        await asyncio.sleep(delay_s)
+        try:
+            process = await processes.enter_async_context(start())
+            listener.on_step(f"{process.name} is back")
+            died = await _death(process)
+        except ChildFailed as error:
+            died = error
+    raise ChildFailed(f"given up after {MOST_DEATHS} deaths within {WITHIN_S:.0f} s: {died.brief}", died.log)
+
+
+async def _death(process: Child) -> ChildFailed:
+    code = await process.wait()
+    return process.failed(f"has ended by itself (exit code {code})")
+
+
+def _pass_on(lost: asyncio.Future[None], keeper: asyncio.Task[None]) -> None:
+    if not keeper.cancelled() and (error := keeper.exception()) and not lost.done():
+        lost.set_exception(error)

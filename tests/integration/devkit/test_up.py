@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 from headworks_devkit.backends.kafka_embedded import embedded_kafka
 from headworks_devkit.backends.valkey import valkey
 
 from tests.integration.devkit.command import Running, headworks, running
+from tests.support.http import get
 from tests.support.wait import wait_until
 
 UP = ("up", "--any-ports")
@@ -65,13 +67,55 @@ async def test_nothing_outlives_a_killed_up() -> None:
         await wait_until(lambda: up.alive() == {}, what="the kernel to end the children")
 
 
-async def test_a_service_that_dies_is_reported_and_the_rest_goes_on() -> None:
-    async with running(*UP) as up:
+@pytest.mark.parametrize("name", ["limiter", "scheduler", "worker-1"])
+async def test_what_dies_is_started_again(name: str) -> None:
+    async with running(*UP, "--workers", "1") as up:
+        await up.printed("events tail")
+        (line,) = [line for line in up.lines if "jobs submit hello" in line]
+        os.kill(pid_of(up, f"headworks_{name.partition('-')[0]}"), signal.SIGKILL)
+        await up.printed(f"{name} has ended by itself (exit code -9); the rest goes on, and it starts again in 0.25 s")
+        await up.printed(f"{name} is back")
+        assert len(up.alive()) == 5  # itself, Valkey, limiter, scheduler, a worker
+        done = await headworks(*line.split()[1:])
+        assert (done.code, "hello, you" in done.out) == (0, True), done
+
+
+async def test_what_dies_again_and_again_ends_everything(tmp_path: Path) -> None:
+    (tmp_path / "crasher.py").write_text(CRASHER)
+    armed = tmp_path / "armed"
+    env = {"PYTHONPATH": str(tmp_path), "CRASHER_ARMED": str(armed)}
+    async with running(*UP, "--workers", "1", "--tasks", "crasher", **env) as up:
         await up.printed("headworks is up")
-        os.kill(pid_of(up, "headworks_limiter"), signal.SIGKILL)
-        await up.printed("limiter has ended by itself (exit code -9)")
-        assert up.process.running
-        assert len(up.alive()) == 5
+        armed.touch()
+        os.kill(pid_of(up, "headworks_worker"), signal.SIGKILL)
+        assert await up.process.wait() == 4
+        assert "given up after 5 deaths within 60 s: worker-1 ended with 7 before it was ready" in up.text
+        assert "no luck today" in up.text
+        assert up.alive() == {}
+
+
+CRASHER = """
+import os, pathlib
+from headworks_client import task
+
+if pathlib.Path(os.environ["CRASHER_ARMED"]).exists():
+    print("no luck today", flush=True)
+    os._exit(7)
+
+@task
+async def nothing() -> None:
+    pass
+"""
+
+
+async def test_every_process_has_a_page_of_metrics() -> None:
+    async with running(*UP, "--workers", "1") as up:
+        await up.printed("events tail")
+        pages = dict(re.findall(r"metrics of (\S+) +http://(\S+)/metrics", up.text))
+        assert pages.keys() == {"limiter", "scheduler", "worker-1"}
+        for address in pages.values():
+            status, text = await get(address, "/metrics")
+            assert (status, "# TYPE headworks_" in text) == (200, True)
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from headworks_devkit import interrupts
 from headworks_devkit.cli import exits
 from headworks_devkit.cli.output import facts_text
 from headworks_devkit.logview import LogView
-from headworks_devkit.processes import Child
+from headworks_devkit.processes import ChildFailed
 from headworks_devkit.suite import (
     Addresses,
     Listener,
@@ -42,7 +41,7 @@ def up(
     """Start Redis, Kafka, a limiter, a scheduler and workers, and stay until Ctrl-C.
 
     HEADWORKS_REDIS_URL and HEADWORKS_KAFKA_BOOTSTRAP point it at real servers; otherwise both are embedded, and all
-    they hold is gone in the end.
+    they hold is gone in the end. What dies is started again; what dies five times within a minute ends everything.
 
     ```
     headworks up
@@ -63,7 +62,7 @@ async def _up(plan: Plan, *, any_ports: bool) -> int:
     async with running_suite(plan, addresses, _listener(console)) as suite:
         banner = _banner(suite, addresses, usual=not any_ports, sample=plan.tasks == SAMPLE_TASKS)
         console.print(banner, soft_wrap=True)
-        await interrupts.until_interrupted(asyncio.Event().wait())
+        await interrupts.until_interrupted(suite.lost)
     console.print("everything has stopped", style="dim")
     return exits.OK
 
@@ -71,10 +70,8 @@ async def _up(plan: Plan, *, any_ports: bool) -> int:
 def _listener(console: Console) -> Listener:
     view = LogView(console)
 
-    def on_death(process: Child) -> None:
-        why = (
-            f"{process.name} has ended by itself (exit code {process.process.returncode}); the rest goes on without it"
-        )
+    def on_death(died: ChildFailed, again_in_s: float) -> None:
+        why = f"{died.brief}; the rest goes on, and it starts again in {again_in_s:g} s"
         console.print(Panel(Text(why, style="bold red"), border_style="red"))
 
     return Listener(view.write, lambda step: console.print(f"... {step}", style="dim"), on_death)
@@ -89,6 +86,7 @@ def _banner(suite: Suite, addresses: Addresses, *, usual: bool, sample: bool) ->
         ("for workers", addresses.worker),
         ("redis", f"{suite.redis.address}  {suite.redis.name}"),
         ("kafka", f"{suite.kafka.bootstrap}  {suite.kafka.name}"),
+        *((f"metrics of {name}", f"http://{address}/metrics") for name, address in suite.metrics.items()),
     )
     job, namespace = ("hello name=you", "hello user=you") if sample else ("TASK key=value", "NAMESPACE key=value")
     calls = (

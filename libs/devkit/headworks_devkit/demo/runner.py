@@ -22,7 +22,7 @@ from headworks_devkit.demo.report import DeadLetter, Events, Report, count_state
 from headworks_devkit.demo.subscriber import subscribed
 from headworks_devkit.demo.view import progress_view
 from headworks_devkit.otlp_sink import exporting_to, otlp_sink, own_spans
-from headworks_devkit.processes import Child
+from headworks_devkit.processes import ChildFailed
 from headworks_devkit.suite import Listener, Plan, Suite, free_addresses, running_suite
 from headworks_devkit.traces import Traces
 from headworks_devkit.waiting import wait_until
@@ -53,7 +53,7 @@ class Demo:
         self._log_folder = log_folder
         self._permits = PermitCount()
         self._traces = Traces()
-        self._died: list[Child] = []
+        self._died: list[ChildFailed] = []
         self._work: asyncio.Task[Outcome] | None = None
 
     async def run(self) -> Outcome:
@@ -65,7 +65,7 @@ class Demo:
                     return await self._work
                 except asyncio.CancelledError:
                     if self._died:
-                        raise self._died[0].failed("has ended by itself") from None
+                        raise self._died[0] from None
                     raise
                 finally:
                     self._work.cancel()
@@ -93,8 +93,8 @@ class Demo:
         with (self._log_folder / f"{name}.log").open("a") as log:
             log.write(f"{line}\n")
 
-    def _on_death(self, process: Child) -> None:
-        self._died.append(process)
+    def _on_death(self, died: ChildFailed, _: float) -> None:
+        self._died.append(died)
         if self._work is not None:
             self._work.cancel()
 
