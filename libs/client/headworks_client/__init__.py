@@ -13,6 +13,7 @@ from headworks_client.payloads import Content
 from headworks_client.scheduler import SchedulerClient
 from headworks_client.snapshots import Failure, FailureCategory, JobSnapshot, JobState, Progress
 from headworks_client.submissions import Level, Retry, Submission
+from headworks_client.sync import SyncAdminClient, SyncJob, SyncLimiterClient, SyncSchedulerClient
 from headworks_client.tasks import Task, task
 
 __all__ = [
@@ -37,6 +38,10 @@ __all__ = [
     "RuleStatus",
     "SchedulerClient",
     "Submission",
+    "SyncAdminClient",
+    "SyncJob",
+    "SyncLimiterClient",
+    "SyncSchedulerClient",
     "Task",
     "WorkerSnapshot",
     "WorkerState",

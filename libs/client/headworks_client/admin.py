@@ -14,23 +14,15 @@ from headworks_client.overview import QueueSnapshot, WorkerSnapshot
 _SERVICE = "headworks.scheduler.v1.AdminService"
 
 
-class AdminClient:
-    """Reads statistics of queues and the list of workers from a scheduler. Use it as an async context manager.
+class AdminCalls:
+    """The calls, for the asyncio client and for the blocking one. Nothing but the connection's `call` is awaited."""
 
-    Every method raises the kinds of `headworks_core.errors`.
-    """
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:
-        self._connection = Connection(target, tenant=tenant, timeout_s=timeout_s)
-
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
+        """Make it usable."""
         self._stub = AdminServiceStub(self._connection.open())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._connection.close()
 
     async def queues(self) -> list[QueueSnapshot]:
         """All queues, by id."""
@@ -52,3 +44,22 @@ class AdminClient:
         request = pb.ListWorkersRequest(queue=queue, live_only=live_only)
         reply = await self._connection.call(self._stub.ListWorkers, f"{_SERVICE}/ListWorkers", request)
         return [WorkerSnapshot.from_proto(worker) for worker in reply.workers]
+
+
+class AdminClient(AdminCalls):
+    """Reads statistics of queues and the list of workers from a scheduler. Use it as an async context manager.
+
+    Every method raises the kinds of `headworks_core.errors`.
+    """
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:
+        super().__init__(Connection(target, tenant=tenant, timeout_s=timeout_s))
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.close()

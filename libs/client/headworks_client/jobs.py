@@ -87,13 +87,17 @@ class Job:
 
         Raises JobFailed, JobCancelled, or TimeoutError after `timeout_s`. Any number may wait at the same time.
         """
-        job = await self._outcome(timeout_s)
-        if job.state == job_pb2.JOB_STATE_DEAD:
-            raise JobFailed(JobSnapshot.from_proto(job))
-        if job.state == job_pb2.JOB_STATE_CANCELLED:
-            raise JobCancelled(JobSnapshot.from_proto(job))
-        return Content(job.result.data, job.result.content_type).decode()
+        return result_of(await self._outcome(timeout_s))
 
     async def _outcome(self, timeout_s: float | None) -> job_pb2.Job:
         async with asyncio.timeout(timeout_s):
             return await self._client.outcome(self.name)
+
+
+def result_of(job: job_pb2.Job) -> Any:
+    """What the handler of a job that has ended returned. Raises JobFailed, JobCancelled."""
+    if job.state == job_pb2.JOB_STATE_DEAD:
+        raise JobFailed(JobSnapshot.from_proto(job))
+    if job.state == job_pb2.JOB_STATE_CANCELLED:
+        raise JobCancelled(JobSnapshot.from_proto(job))
+    return Content(job.result.data, job.result.content_type).decode()

@@ -31,23 +31,15 @@ class PermitRequest:
     request_id: str = ""
 
 
-class LimiterClient:
-    """Asks the limiter. Use it as an async context manager; one client serves any number of callers.
+class LimiterCalls:
+    """The calls, for the asyncio client and for the blocking one. Nothing but the connection's `call` is awaited."""
 
-    Every method raises the kinds of `headworks_core.errors`; a refused permit is a Decision, never an error.
-    """
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 2.0) -> None:
-        self._connection = Connection(target, tenant=tenant, timeout_s=timeout_s)
-
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
+        """Make it usable."""
         self._stub = LimiterServiceStub(self._connection.open())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._connection.close()
 
     async def check(
         self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
@@ -92,6 +84,25 @@ class LimiterClient:
             except ServiceError as error:
                 outcomes += [error] * len(batch)
         return outcomes
+
+
+class LimiterClient(LimiterCalls):
+    """Asks the limiter. Use it as an async context manager; one client serves any number of callers.
+
+    Every method raises the kinds of `headworks_core.errors`; a refused permit is a Decision, never an error.
+    """
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 2.0) -> None:
+        super().__init__(Connection(target, tenant=tenant, timeout_s=timeout_s))
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.close()
 
 
 def _new_id() -> str:

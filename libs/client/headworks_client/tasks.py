@@ -62,6 +62,11 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<task {self.name}>"
 
+    @property
+    def queue(self) -> str:
+        """The queue that its jobs are put in."""
+        return self._options.queue
+
     def options(self, **changes: Any) -> Task[P, R]:
         """A copy that is submitted differently: any field of TaskOptions."""
         return Task(self.function, self.name, dataclasses.replace(self._options, **changes))

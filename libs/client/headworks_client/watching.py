@@ -18,7 +18,8 @@ NAMES_MAX = 500  # of one WatchJobs call
 WINDOW_S = 0.002  # that requests are gathered for; longer while many streams are open
 WINDOW_MAX_S = 0.1
 TERMINAL = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_DEAD, job_pb2.JOB_STATE_CANCELLED})
-_CUT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+CUT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+"""How a stream ends that is to be opened again."""
 
 WatchCall = grpc.aio.UnaryStreamCall[pb.WatchJobsRequest, pb.WatchJobsResponse]
 OpenStream = Callable[[pb.WatchJobsRequest], WatchCall]
@@ -43,7 +44,7 @@ async def follow(
                         left.pop(job.name, None)
                     yield job
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _CUT:
+            if error.code() not in CUT:
                 raise from_call(error) from None
         finally:
             call.cancel()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from headworks.limiter.v1 import limiter_service_pb2
-from headworks.scheduler.v1 import scheduler_service_pb2
+from headworks.scheduler.v1 import admin_service_pb2, scheduler_service_pb2
 from headworks_client.backoff import Backoff
 from headworks_client.channel import service_config, target_of
 
@@ -26,15 +26,18 @@ def test_a_bare_address_is_resolved_to_all_replicas(address: str, target: str) -
 
 
 def test_the_services_that_may_be_retried_are_those_of_the_protos() -> None:
-    (methods,) = json.loads(service_config())["methodConfig"]
+    methods, once = json.loads(service_config())["methodConfig"]
 
     assert [entry["service"] for entry in methods["name"]] == [
         service.full_name
-        for module in (limiter_service_pb2, scheduler_service_pb2)
+        for module in (limiter_service_pb2, scheduler_service_pb2, admin_service_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
     ]
     # A server's gRPC answers CANCELLED where it never began the call.
     assert methods["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
+    (single,) = once.pop("name")
+    assert single["method"] in scheduler_service_pb2.DESCRIPTOR.services_by_name["SchedulerService"].methods_by_name
+    assert once == {}
 
 
 def test_waiting_times_double_up_to_the_most_and_are_spread() -> None:

@@ -1,0 +1,232 @@
+"""The clients for code without an event loop: the same methods, which block. Threads may share a client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import grpc
+from headworks.scheduler.v1 import job_pb2
+from headworks.scheduler.v1 import scheduler_service_pb2 as pb
+from headworks.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
+from headworks_core.errors import ServiceError
+from headworks_core.grpc_errors import from_call
+
+from headworks_client.admin import AdminCalls
+from headworks_client.backoff import Backoff
+from headworks_client.blocking import BlockingConnection, iterate, run
+from headworks_client.calls import ANY_JOB, SchedulerCalls
+from headworks_client.decisions import Decision
+from headworks_client.filters import JobFilter
+from headworks_client.jobs import result_of
+from headworks_client.limiter import LimiterCalls, PermitRequest
+from headworks_client.overview import QueueSnapshot, WorkerSnapshot
+from headworks_client.snapshots import JobSnapshot
+from headworks_client.submissions import Submission
+from headworks_client.tasks import Task
+from headworks_client.watching import CUT, NAMES_MAX, TERMINAL
+
+C = TypeVar("C", LimiterCalls, AdminCalls, "SchedulerCalls[SyncJob]")
+
+
+class _Client(Generic[C]):
+    """Opened and closed by `with`."""
+
+    _calls: C
+    _connection: BlockingConnection
+
+    def __enter__(self) -> Self:
+        self._calls.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._connection.close())
+
+
+class SyncLimiterClient(_Client[LimiterCalls]):
+    """LimiterClient for code without an event loop; use it as a context manager."""
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 2.0) -> None:
+        self._connection = BlockingConnection(target, tenant=tenant, timeout_s=timeout_s)
+        self._calls = LimiterCalls(self._connection)
+
+    def check(
+        self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
+    ) -> Decision:
+        """What `consume` would answer now; takes nothing."""
+        return run(self._calls.check(namespace, descriptors, permits, detail_all=detail_all))
+
+    def consume(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        permits: int = 1,
+        *,
+        request_id: str | None = None,
+        detail_all: bool = False,
+    ) -> Decision:
+        """Take permits from every matching rule, or from none."""
+        return run(self._calls.consume(namespace, descriptors, permits, request_id=request_id, detail_all=detail_all))
+
+    def consume_batch(
+        self, requests: Sequence[PermitRequest], *, detail_all: bool = False
+    ) -> list[Decision | ServiceError]:
+        """One outcome a request, in the same order; each is all or nothing by itself."""
+        return run(self._calls.consume_batch(requests, detail_all=detail_all))
+
+
+class SyncAdminClient(_Client[AdminCalls]):
+    """AdminClient for code without an event loop; use it as a context manager."""
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:
+        self._connection = BlockingConnection(target, tenant=tenant, timeout_s=timeout_s)
+        self._calls = AdminCalls(self._connection)
+
+    def queues(self) -> list[QueueSnapshot]:
+        """All queues, by id."""
+        return run(self._calls.queues())
+
+    def queue(self, queue: str) -> QueueSnapshot:
+        """One queue by its id; NotFound."""
+        return run(self._calls.queue(queue))
+
+    def workers(self, queue: str = "", *, live_only: bool = False) -> list[WorkerSnapshot]:
+        """Workers of one queue or of all, by id; NotFound for the queue."""
+        return run(self._calls.workers(queue, live_only=live_only))
+
+
+class SyncSchedulerClient(_Client["SchedulerCalls[SyncJob]"]):
+    """SchedulerClient for code without an event loop; use it as a context manager."""
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:
+        self._connection = BlockingConnection(target, tenant=tenant, timeout_s=timeout_s)
+        self._calls = SchedulerCalls(self._connection, lambda name, existing: SyncJob(name, self, existing=existing))
+
+    def submit(self, submission: Submission, *, queue: str = "default") -> SyncJob:
+        """Submit one job; when this returns, it is recorded."""
+        return run(self._calls.submit(submission, queue=queue))
+
+    def submit_task(self, task: Task[Any, Any], *args: Any, **kwargs: Any) -> SyncJob:
+        """Submit a job of a task with these arguments, to the task's queue."""
+        return self.submit(task.submission(*args, **kwargs), queue=task.queue)
+
+    def submit_many(self, submissions: Sequence[Submission], *, queue: str = "default") -> list[SyncJob | ServiceError]:
+        """Submit any number of jobs to one queue, in order; one outcome each (see SchedulerClient)."""
+        return run(self._calls.submit_many(submissions, queue=queue))
+
+    def job(self, name: str) -> SyncJob:
+        """A handle on a job of this name; asks nothing."""
+        return SyncJob(name, self)
+
+    def get(self, name: str) -> JobSnapshot:
+        """The job as it is now; NotFound."""
+        return run(self._calls.get(name))
+
+    def cancel(self, name: str) -> JobSnapshot:
+        """Cancel a job: at once if no worker has it, otherwise its worker is asked. NotFound, FailedPrecondition."""
+        return run(self._calls.cancel(name))
+
+    def jobs(
+        self, queue: str = "default", where: JobFilter = ANY_JOB, *, full: bool = False, page_size: int = 0
+    ) -> Iterator[JobSnapshot]:
+        """The jobs of a queue that the filter fits, page by page (see SchedulerClient)."""
+        return iterate(self._calls.jobs(queue, where, full=full, page_size=page_size))
+
+    def redrive(self, name: str) -> JobSnapshot:
+        """Send a dead or cancelled job back (see SchedulerClient)."""
+        return run(self._calls.redrive(name))
+
+    def redrive_dead(
+        self, queue: str = "default", where: JobFilter = ANY_JOB, *, limit: int | None = None
+    ) -> Iterator[list[str]]:
+        """Send dead jobs back, those first that died first (see SchedulerClient)."""
+        return iterate(self._calls.redrive_dead(queue, where, limit=limit))
+
+    def watch(
+        self, names: Sequence[str], *, terminal_only: bool = False, timeout_s: float | None = None
+    ) -> Iterator[JobSnapshot]:
+        """Each job's present state, then its changes, until all have ended; at most 500 names, over one stream.
+
+        Goes on over lost connections. NotFound for the first that does not exist, TimeoutError after `timeout_s`.
+        """
+        if len(names) > NAMES_MAX:
+            raise ValueError(f"{len(names)} names; one watch follows at most {NAMES_MAX}")
+        return map(JobSnapshot.from_proto, self.follow(names, terminal_only=terminal_only, timeout_s=timeout_s))
+
+    def follow(self, names: Sequence[str], *, terminal_only: bool, timeout_s: float | None) -> Iterator[job_pb2.Job]:
+        """What `watch` sees, as it came."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        left = dict.fromkeys(names)
+        backoff = Backoff(0.05, 5.0)
+        while left:
+            self._connection.check()
+            stub = SchedulerServiceStub(self._connection.open())
+            request = pb.WatchJobsRequest(names=left, terminal_only=terminal_only)
+            call: Any = stub.WatchJobs(request, metadata=self._connection.metadata, timeout=_left_s(deadline))
+            try:
+                for reply in call:
+                    backoff.reset()
+                    for job in reply.jobs:
+                        if job.state in TERMINAL:
+                            left.pop(job.name, None)
+                        yield job
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and deadline is not None:
+                    raise TimeoutError(f"{len(left)} of the jobs had not ended after {timeout_s} s") from None
+                if error.code() not in CUT:
+                    raise from_call(error) from None
+            finally:
+                call.cancel()
+            if left:
+                wait_s, rest_s = backoff.next_s(), _left_s(deadline)
+                time.sleep(wait_s if rest_s is None else min(wait_s, rest_s))
+
+
+def _left_s(deadline: float | None) -> float | None:
+    return None if deadline is None else max(deadline - time.monotonic(), 0.001)
+
+
+class SyncJob:
+    """A handle: the job's name, and what can be asked about it. Valid as long as its client is open."""
+
+    __slots__ = ("_client", "existing", "name")
+
+    def __init__(self, name: str, client: SyncSchedulerClient, *, existing: bool = False) -> None:
+        self.name = name
+        self.existing = existing
+        """The job had been made by an earlier submit with the same request id."""
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"SyncJob({self.name!r})"
+
+    def get(self) -> JobSnapshot:
+        """The job as it is now."""
+        return self._client.get(self.name)
+
+    def cancel(self) -> JobSnapshot:
+        """Ask to cancel it: at once if no worker has it. FailedPrecondition if it has succeeded or is dead."""
+        return self._client.cancel(self.name)
+
+    def watch(self, *, timeout_s: float | None = None) -> Iterator[JobSnapshot]:
+        """Its present state at once, then every change, until it has ended."""
+        return self._client.watch([self.name], timeout_s=timeout_s)
+
+    def ended(self, timeout_s: float | None = None) -> JobSnapshot:
+        """Wait until it has ended, however it did. TimeoutError after `timeout_s`; the job goes on."""
+        return JobSnapshot.from_proto(self._outcome(timeout_s))
+
+    def result(self, timeout_s: float | None = None) -> Any:
+        """Wait for what the handler returned: JSON decoded, other content as bytes, None for nothing.
+
+        Raises JobFailed, JobCancelled, or TimeoutError after `timeout_s`.
+        """
+        return result_of(self._outcome(timeout_s))
+
+    def _outcome(self, timeout_s: float | None) -> job_pb2.Job:
+        *_, last = self._client.follow([self.name], terminal_only=True, timeout_s=timeout_s)
+        return last
