@@ -49,6 +49,9 @@ async def test_the_task_the_caller_and_the_subscriber_of_the_readme_work(suite: 
         async with child("caller", [sys.executable, str(caller)], env=env) as calling:
             output = await ended(calling)
         name = output.split()[0]
+        blocking = rewritten("hello_blocking.py", tmp_path, scheduler=suite.api)
+        async with child("blocking caller", [sys.executable, str(blocking)], env=env) as calling:
+            assert "['hello, world', 'hello, world']" in await ended(calling)
 
         async def heard() -> bool:
             return any("succeeded hello.greet" in line and name in line for line in hearing.tail)
