@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 SHOWN = re.findall(r"<!-- (\S+) -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-def test_the_readme_shows_a_task_a_caller_and_a_subscriber() -> None:
-    assert len(SHOWN) == 3
+def test_the_readme_shows_a_task_its_callers_and_a_subscriber() -> None:
+    assert len(SHOWN) == 4
 
 
 @pytest.mark.parametrize(("path", "shown"), SHOWN)
