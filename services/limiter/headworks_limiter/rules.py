@@ -16,6 +16,8 @@ from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import MAX_UNITS, Gcra
 from headworks_limiter.domain.periods import Period
 from headworks_limiter.domain.rule import ANY, OnStoreFailure, Rule, Rules
+from headworks_limiter.domain.sliding_window_log import MAX_LIMIT as MAX_LOGGED
+from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 from headworks_limiter.yaml_nodes import Entry, Mistake, Nodes
 
 __all__ = ["Mistake", "Rules", "RulesError", "load", "parse"]
@@ -30,7 +32,7 @@ DESCRIPTOR_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
 
 RULE_KEYS = ("name", "match", "limit", "per", "algorithm", "burst", "align", "on_store_failure")
 REQUIRED = ("name", "match", "limit", "per")
-ALGORITHMS = ("gcra", "fixed_window")
+ALGORITHMS = ("gcra", "fixed_window", "sliding_window_log")
 ALIGNMENTS = ("calendar", "first_hit")
 FAILURES = tuple(kind.name.lower() for kind in reversed(OnStoreFailure))
 
@@ -149,19 +151,32 @@ class _RulesFile:
         align = self._choice(fields, "align", ALIGNMENTS)
         if algorithm is None or align is None:
             return None
-        if algorithm == "fixed_window":
-            if "burst" in fields:
-                self.nodes.mistake(fields["burst"].key, "burst: only for algorithm gcra")
-            return FixedWindow(limit, period, align == "first_hit") if limit and period else None
-        if "align" in fields:
+        if algorithm != "gcra" and "burst" in fields:
+            self.nodes.mistake(fields["burst"].key, "burst: only for algorithm gcra")
+        if algorithm != "fixed_window" and "align" in fields:
             self.nodes.mistake(fields["align"].key, "align: only for algorithm fixed_window")
-        return self._gcra(fields, limit, period, burst) if limit and period else None
-
-    def _gcra(self, fields: dict[str, Entry], limit: int, period: Period, burst: int | None) -> Gcra | None:
+        if not limit or not period:
+            return None
+        if algorithm == "fixed_window":
+            return FixedWindow(limit, period, align == "first_hit")
         if period.months:
             message = "per: months and years have no fixed length; use days, or algorithm fixed_window"
             self.nodes.mistake(fields["per"].value, message)
             return None
+        return (
+            self._log(fields, limit, period)
+            if algorithm == "sliding_window_log"
+            else self._gcra(fields, limit, period, burst)
+        )
+
+    def _log(self, fields: dict[str, Entry], limit: int, period: Period) -> SlidingWindowLog | None:
+        if limit > MAX_LOGGED:
+            message = f"limit: at most {MAX_LOGGED:,} with algorithm sliding_window_log, which remembers every grant"
+            self.nodes.mistake(fields["limit"].value, message)
+            return None
+        return SlidingWindowLog(limit, period.us)
+
+    def _gcra(self, fields: dict[str, Entry], limit: int, period: Period, burst: int | None) -> Gcra | None:
         params = Gcra(limit, period.us, burst or limit)
         if params.exact:
             return params

@@ -14,6 +14,7 @@ from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.periods import DAY_US, WEEK_US, Period
 from headworks_limiter.domain.rule import Bucket, Rule
+from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 from headworks_limiter.store.redis import RedisBuckets
 from redis.asyncio import Redis
 
@@ -51,6 +52,14 @@ def random_fixed_window(rng: random.Random) -> Params:
     return FixedWindow(rng.choice([1, 2, 5, 1_000, 10**12]), rng.choice(PERIODS), rng.random() < 0.5)
 
 
+def random_log(rng: random.Random) -> Params:
+    period_us = rng.choice([1_000, SECOND_US, 7 * SECOND_US, 60 * SECOND_US, 365 * DAY_US])
+    return SlidingWindowLog(rng.choice([1, 2, 5, 30, 1_000]), period_us)
+
+
+ALL = [random_gcra, random_fixed_window, random_log]
+
+
 @dataclass
 class Walk:
     """Random steps over a few buckets, in time that mostly goes on."""
@@ -73,7 +82,15 @@ class Walk:
         if self.rng.random() < 0.2:
             index = self.rng.randrange(len(self.rules))
             self.rules[index] = self.changed(self.rules[index])
-        rules = self.rng.sample(self.rules, self.rng.randint(1, len(self.rules)))
+        return self.ask(self.rng.sample(self.rules, self.rng.randint(1, len(self.rules))))
+
+    def again(self, ask: Ask) -> Ask:
+        """Another request at the same instant, for some of the same buckets."""
+        rules = [bucket.rule for bucket in ask.buckets]
+        return self.ask(self.rng.sample(rules, self.rng.randint(1, len(rules))))
+
+    def ask(self, rules: list[Rule]) -> Ask:
+        """A request for some permits, mostly few."""
         most = min(rule.params.capacity for rule in rules)
         permits = min(most, self.rng.choice([1, 1, 1, 2, most, self.rng.randint(1, most)]))
         mode = self.rng.choice([Mode.TAKE, Mode.TAKE, Mode.TAKE, Mode.LOOK])
@@ -102,7 +119,7 @@ class Walk:
 
 
 @pytest.mark.parametrize(
-    "draw", [random_gcra, random_fixed_window, lambda rng: rng.choice([random_gcra, random_fixed_window])(rng)]
+    "draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=["gcra", "fixed_window", "sliding_window_log", "mixed"]
 )
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
@@ -120,3 +137,25 @@ async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
         walk.states.update(zip(keys, after, strict=True))
         stored = [value if value is None else text(value) for value in await redis.mget(keys)]
         assert stored == after, f"step {number}: {ask} {known}"
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+@pytest.mark.parametrize(
+    "draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=["gcra", "fixed_window", "sliding_window_log", "mixed"]
+)
+async def test_a_batch_is_decided_as_its_requests_one_after_the_other(
+    redis: Redis, draw: Callable[[random.Random], Params], seed: int
+) -> None:
+    walk = Walk(random.Random(seed), draw)
+    store = RedisBuckets(redis, timeout_s=10, now_us=lambda: walk.now_us)
+    for number in range(200):
+        first = walk.step()
+        asks = [first, *(walk.again(first) for _ in range(walk.rng.randint(1, 9)))]
+        expected = []
+        for ask in asks:
+            known = [(walk.states.get(bucket.key), bucket.rule.params) for bucket in ask.buckets]
+            answer, outcomes, after = decide(known, ask.permits, ask.mode, walk.now_us)
+            walk.states.update(zip((bucket.key for bucket in ask.buckets), after, strict=True))
+            expected.append((answer, list(outcomes)))
+        verdicts = await store.decide(asks)
+        assert [(verdict.answer, list(verdict.outcomes)) for verdict in verdicts] == expected, f"batch {number}: {asks}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from headworks_limiter.domain import fixed_window, gcra
+from headworks_limiter.domain import fixed_window, gcra, sliding_window_log
 from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.outcome import RuleOutcome
+from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 
-Params = Gcra | FixedWindow
+Params = Gcra | FixedWindow | SlidingWindowLog
 """The thresholds of a rule; their type says which algorithm it is."""
 
 
@@ -19,4 +20,6 @@ def take(state: str | None, permits: int, params: Params, now_us: int) -> tuple[
     """
     if isinstance(params, Gcra):
         return gcra.take(state, permits, params, now_us)
+    if isinstance(params, SlidingWindowLog):
+        return sliding_window_log.take(state, permits, params, now_us)
     return fixed_window.take(state, permits, params, now_us)

@@ -8,7 +8,8 @@ from enum import IntEnum
 from hashlib import blake2b
 
 from headworks_limiter.domain.algorithms import Params
-from headworks_limiter.domain.fixed_window import FixedWindow
+from headworks_limiter.domain.gcra import Gcra
+from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 
 ANY = "*"
 """Matches every value; each value has a bucket of its own."""
@@ -50,8 +51,10 @@ class Rule:
 
 
 def _kind(params: Params) -> str:
-    if not isinstance(params, FixedWindow):
+    if isinstance(params, Gcra):
         return "gcra"
+    if isinstance(params, SlidingWindowLog):
+        return "sliding_window_log"
     length = f"{params.period.months}mo" if params.period.months else f"{params.period.us}us"
     return f"fixed_window-{length}{'-first_hit' if params.first_hit else ''}"
 

@@ -16,6 +16,7 @@ from headworks_limiter.domain.decision import Answer
 from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Rule
+from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 from headworks_limiter.store.patience import within
 
 Argument = str | int
@@ -72,6 +73,8 @@ def thresholds(params: Params) -> tuple[Argument, ...]:
     """A rule's algorithm and its four thresholds, as the script takes them."""
     if isinstance(params, Gcra):
         return "gcra", params.permit_units, params.us_units, params.burst, 0
+    if isinstance(params, SlidingWindowLog):
+        return "sliding_window_log", params.limit, params.period_us, 0, 0
     origin_us = FIRST_HIT if params.first_hit else params.period.origin_us
     return "fixed_window", params.limit, params.period.us, params.period.months, origin_us
 

@@ -3,7 +3,7 @@
 -- KEYS     the distinct buckets and grant records of the batch, in any order
 -- ARGV[1]  now_us  us since the epoch; "" means the server's own clock
 -- ARGV[2]  batch   JSON, as it is decoded at once, by C:
---            rules     a list for each: algorithm gcra|fixed_window, and its four thresholds (see the includes)
+--            rules     a list for each: its algorithm and four thresholds (see the includes)
 --            requests  one flat list, for each request: mode 0 look | 1 take | 2 recall;
 --                      permits, >= 1 and at most what each bucket can hold;
 --                      record, an index of KEYS or 0; fingerprint of the request; number of buckets,
@@ -14,7 +14,7 @@
 --          4 nothing to recall | 5 would be allowed, but the store takes no writes
 -- effect   writes each bucket that permits were taken from, and a record of each grant that has one, once;
 --          nothing at all where the store refuses the first write
--- cost     O(keys + buckets of all requests); one cell
+-- cost     O(keys + buckets of all requests), and for logs their entries; one cell
 
 local REFUSED, ALLOWED, REPLAYED, REUSED, UNRECORDED, UNSTORED = 0, 1, 2, 3, 4, 5
 local TAKE, RECALL = 1, 2
@@ -23,8 +23,9 @@ local RECORD_US = 600000000
 
 --@include gcra
 --@include fixed_window
+--@include sliding_window_log
 
-local ALGORITHMS = {gcra = gcra, fixed_window = fixed_window}
+local ALGORITHMS = {gcra = gcra, fixed_window = fixed_window, sliding_window_log = sliding_window_log}
 
 local now_us = tonumber(ARGV[1])
 if not now_us then
