@@ -97,12 +97,15 @@ class Suite:
         )
         return await self._start(service)
 
-    async def worker(self, name: str = "worker-1", *, tasks: str, **settings: object) -> Child:
-        """Start a worker for all schedulers started so far; `tasks` are modules to import, comma-separated."""
+    async def worker(self, name: str = "worker-1", *, tasks: str, through: str = "", **settings: object) -> Child:
+        """Start a worker for all schedulers started so far; `tasks` are modules to import, comma-separated.
+
+        `through` is where it finds the schedulers' worker ports instead, e.g. a proxy's address.
+        """
         service = services.worker(
             name,
             tasks=tasks,
-            scheduler=_target(self._worker_targets),
+            scheduler=through or self.worker_target,
             api=self.api,
             limiter=self.limits or f"{HOST}:{free_port()}",
             health=_address(),
