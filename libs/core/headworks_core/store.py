@@ -221,6 +221,10 @@ def store_error(error: RedisError) -> ServiceError:
     return meaning
 
 
+_STATES = ("NOREPLICAS ", "MISCONF ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN ", "BUSY ", "UNKILLABLE ")
+"""How errors begin that tell of the store's state, also where a script met it; redis-py has no classes for these."""
+
+
 def _meaning(error: RedisError) -> tuple[str, ServiceError]:
     if isinstance(error, OutOfMemoryError):
         return "full", ResourceExhausted("the store is full", reason=Reason.STORE_FULL, retry_after_us=1_000_000)
@@ -228,6 +232,6 @@ def _meaning(error: RedisError) -> tuple[str, ServiceError]:
         return "timeout", Unavailable("the store did not answer in time", retry_after_us=100_000)
     if isinstance(error, RedisConnectionError):
         return "connection", Unavailable(f"the store cannot be reached: {error}", retry_after_us=500_000)
-    if isinstance(error, ResponseError) and "script: " in str(error):  # a mistake in one of ours, not the store's state
+    if type(error) is ResponseError and "script: " in str(error) and not str(error).startswith(_STATES):
         return "script", ServiceError(f"script error: {error}")
     return "refused", Unavailable(f"the store refused: {type(error).__name__}", retry_after_us=500_000)

@@ -1,4 +1,4 @@
-"""Row 5: Redis goes away and comes back, in the ways in which it does that, while jobs are submitted and run."""
+"""Rows 5 and 6: Redis goes away, or refuses to write, and comes back, while jobs are submitted and run."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ AFTER = 40
 BEFORE = 10
 BATCH = 20
 PATIENCE_S = 60.0
+REFUSING_S = 5.0
 
 
 @dataclass
@@ -66,6 +67,13 @@ async def clients_killed(server: Server) -> None:
     await server.tell("CLIENT", "KILL", "TYPE", "pubsub")
 
 
+async def refusing(server: Server, setting: str, value: int, usual: int) -> None:
+    """A server that answers writes with an error, for longer than a lease."""
+    await server.tell("CONFIG", "SET", setting, str(value))
+    await asyncio.sleep(REFUSING_S)  # how long it refuses is the fault itself
+    await server.tell("CONFIG", "SET", setting, str(usual))
+
+
 FAULTS: dict[str, Callable[[Server], Awaitable[None]]] = {
     "away for 3 s": lambda server: server.away(3),
     "away for 30 s": lambda server: server.away(30),
@@ -74,10 +82,28 @@ FAULTS: dict[str, Callable[[Server], Awaitable[None]]] = {
 }
 
 
+REFUSALS: dict[str, Callable[[Server], Awaitable[None]]] = {
+    "NOREPLICAS": lambda server: refusing(server, "min-replicas-to-write", 1, 0),
+    "OOM": lambda server: refusing(server, "maxmemory", 1, 0),
+}
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_05_what_was_acknowledged_survives_a_redis_that_comes_back(
     server: Server, tmp_path: Path, fault: str
 ) -> None:
+    await survived(FAULTS[fault], server, tmp_path)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_06_what_was_acknowledged_survives_a_redis_that_refuses_writes(
+    server: Server, tmp_path: Path, refusal: str
+) -> None:
+    await survived(REFUSALS[refusal], server, tmp_path)
+
+
+async def survived(fault: Callable[[Server], Awaitable[None]], server: Server, tmp_path: Path) -> None:
+    """Nothing acknowledged is lost over the fault, nothing is left behind, and no process has to be started again."""
     async with running_suite(RedisBackend(server.url, "valkey"), None, tmp_path) as suite:
         for name in ("scheduler-1", "scheduler-2"):
             await suite.scheduler(name, lease_s=3, delivery_s=2, reconnect_grace_s=1)
@@ -85,14 +111,17 @@ async def test_05_what_was_acknowledged_survives_a_redis_that_comes_back(
             await suite.worker(name, tasks="tests.e2e.tasks")
         async with SchedulerClient(suite.api) as client, submitting(client) as submitted:
             await submitted.reached(BEFORE)
-            await FAULTS[fault](server)
+            await fault(server)
             await submitted.reached(submitted.batches + AFTER)
             await submitted.stop()
             async with asyncio.timeout(PATIENCE_S):
                 ends = await asyncio.gather(*(job.ended() for job in submitted.jobs))
+            async with redis_client(server.url, timeout_s=10) as redis:
+                left = [await redis.zcard("{hw:0}:leases"), await redis.hgetall("{hw:0}:q:default:counts")]
             snapshots = await looked_at(client, [job.name for job in submitted.jobs])
         assert set(suite.pids) == {"scheduler-1", "scheduler-2", "worker-1", "worker-2"}
 
+    assert left == [0, {}]
     assert {job.state for job in ends} == {JobState.SUCCEEDED}
     assert {(job.state, job.generation, job.failures) for job in snapshots} == {(JobState.SUCCEEDED, 1, 0)}
 

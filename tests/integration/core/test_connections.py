@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import uvloop
+from headworks_core.errors import ServiceError, Unavailable
 from headworks_core.store import redis_client, store_error
+from headworks_devkit.backends.valkey import valkey
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -38,3 +40,14 @@ async def test_a_connection_that_closed_before_the_write_is_an_unavailable_store
     assert isinstance(error, RedisConnectionError)
     assert type(store_error(error)).__name__ == "Unavailable"
     assert answer == b"still"
+
+
+async def test_a_script_that_meets_a_store_which_takes_no_writes_is_told_to_come_back() -> None:
+    async with valkey() as server, redis_client(server.url, timeout_s=10) as redis:
+        await redis.config_set("min-replicas-to-write", 1)
+        with pytest.raises(RedisError) as state:
+            await redis.eval("return redis.call('SET', KEYS[1], '1')", 1, "a")
+        with pytest.raises(RedisError) as mistake:
+            await redis.eval("return redis.call('NONE', KEYS[1])", 1, "a")
+    assert type(store_error(state.value)) is Unavailable
+    assert type(store_error(mistake.value)) is ServiceError
