@@ -36,6 +36,16 @@ class Exit:
     said: list[str]
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """How a process ended that was asked to."""
+
+    code: int
+    age_s: float
+    """How long it had been running."""
+    took_s: float
+
+
 @dataclass
 class Process:
     """One service, restarted when it ends by itself, as a platform would do."""
@@ -82,12 +92,15 @@ class Process:
             await asyncio.sleep(down_s)
             await self._start()
 
-    async def restart(self) -> int:
-        """SIGTERM, and start it again when it has gone. Returns its exit code."""
-        async with self.lock:
+    async def restart(self) -> Stopped:
+        """SIGTERM, and start it again when it has gone."""
+        async with self.lock:  # whoever had it may have started the process a moment ago
+            asked_at = time.time()
+            age_s = asked_at - self.started_at
             code = await self.child.stop(STOP_S)
+            stopped = Stopped(code, age_s, time.time() - asked_at)
             await self._start()
-            return code
+            return stopped
 
     async def pause(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
