@@ -104,10 +104,12 @@ class Session:
                 await self._read()
                 for task in background:
                     task.cancel()
-            left = GONE
-            if self._presence.state == DRAINING and not self._sent_away:
-                # A worker that leaves for good does so without any lease: what it has was on its way to it.
+            if self._presence.state == DRAINING and not self._sent_away and self.held:
+                # A worker that leaves for good does so without any lease: what it has was on its way to it. But the end
+                # of a broken connection reads like a half-close; only what still hears us has half-closed.
+                await self._stream.write(pb.SessionResponse(ping=pb.Ping()))
                 await self._dispatcher.give_back(self.held.items())
+            left = GONE
         finally:
             self._registry.ended(self._presence, left)
             self._dispatcher.detach(self._seat)

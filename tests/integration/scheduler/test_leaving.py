@@ -10,9 +10,11 @@ from headworks.scheduler.v1 import job_pb2
 from headworks.worker.v1 import session_pb2 as pb
 
 from tests.integration.scheduler.conftest import Scheduler, Start
+from tests.support.proxy import proxy
 from tests.support.raw_worker import raw_worker
 
 LONG_S = 30.0
+ROUNDS = 100
 
 
 async def test_a_job_on_its_way_to_a_worker_that_drains_goes_to_another_at_once(start: Start) -> None:
@@ -30,6 +32,26 @@ async def test_a_job_on_its_way_to_a_worker_that_drains_goes_to_another_at_once(
         done = await scheduler.get(name)
     assert (job.job, job.attempt) == (name, 1)
     assert (done.attempts, done.lost_leases, done.undelivered) == (1, 0, 0)
+
+
+async def test_a_draining_worker_whose_connection_breaks_has_not_left(start: Start) -> None:
+    """A killed process looks at first as if it had half-closed; what it may be running is not given to another."""
+    async with start(delivery_s=LONG_S, lease_s=LONG_S) as scheduler:
+        for number in range(ROUNDS):
+            name, _ = await scheduler.submit(), await scheduler.submit()
+            async with proxy(f"127.0.0.1:{scheduler.worker}") as between:
+                async with raw_worker(int(between.address.rpartition(":")[2])) as killed:
+                    await killed.attach(worker=f"killed-{number}", credit=2)
+                    job, done = await killed.jobs(2)
+                    await killed.send(draining=pb.Draining())
+                    await killed.finish(done)  # so that it has been heard of
+                    between.cut()
+                    await killed.ended()
+            async with raw_worker(scheduler.worker) as again:
+                held = [pb.HeldLease(job=job.job, lease_id=job.lease_id)]
+                attached = await again.attach(worker=f"again-{number}", held=held)
+                ack = await again.finish(job)
+            assert (job.job, list(attached.lost), list(ack.lost)) == (name, [], [])
 
 
 async def test_a_worker_that_goes_elsewhere_keeps_what_it_holds(start: Start) -> None:
