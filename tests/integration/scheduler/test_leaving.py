@@ -39,14 +39,16 @@ async def test_a_draining_worker_whose_connection_breaks_has_not_left(start: Sta
     async with start(delivery_s=LONG_S, lease_s=LONG_S) as scheduler:
         for number in range(ROUNDS):
             name, _ = await scheduler.submit(), await scheduler.submit()
-            async with proxy(f"127.0.0.1:{scheduler.worker}") as between:
-                async with raw_worker(int(between.address.rpartition(":")[2])) as killed:
-                    await killed.attach(worker=f"killed-{number}", credit=2)
-                    job, done = await killed.jobs(2)
-                    await killed.send(draining=pb.Draining())
-                    await killed.finish(done)  # so that it has been heard of
-                    between.cut()
-                    await killed.ended()
+            async with (
+                proxy(f"127.0.0.1:{scheduler.worker}") as between,
+                raw_worker(int(between.address.rpartition(":")[2])) as killed,
+            ):
+                await killed.attach(worker=f"killed-{number}", credit=2)
+                job, done = await killed.jobs(2)
+                await killed.send(draining=pb.Draining())
+                await killed.finish(done)  # so that it has been heard of
+                between.cut()
+                await killed.ended()
             async with raw_worker(scheduler.worker) as again:
                 held = [pb.HeldLease(job=job.job, lease_id=job.lease_id)]
                 attached = await again.attach(worker=f"again-{number}", held=held)
