@@ -39,6 +39,10 @@ test-unit: setup ## Run the tests that need no server
 bench: setup ## Measure; prints a table and writes build/bench.json
 	$(PY) -m tests.bench $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: setup ## Measure what people use today on the same machine; writes build/bench-peers.json
+	$(PY) -m tests.bench.peers $(ARGS)
+
 .PHONY: soak
 soak: setup ## Load for ten minutes: does memory stay level?
 	$(PY) -m tests.soak $(ARGS)

@@ -87,12 +87,14 @@ async def _messages(name: str, workload: str, scale: Scale, sheet: Sheet) -> Non
     sheet.put(name, best, runs_per_s=runs, limiter_cpu_us_per_decision=cpu_us, **told, taken="best run")
 
 
-async def best_of(address: str, pid: int, workload: str, scale: Scale) -> tuple[float, list[int], float]:
+async def best_of(
+    address: str, pid: int, workload: str, scale: Scale, callers: int = BATCHES
+) -> tuple[float, list[int], float]:
     """Decisions per second of the best run, all runs, and the least CPU a decision cost the limiter."""
     runs, cpu_us = [], []
     for _ in range(min(3, scale.rounds)):
         before = programs.cpu_s(pid)
-        found = await generate(closed(address, workload, BATCHES, scale))
+        found = await generate(closed(address, workload, callers, scale))
         if found["errors"]:
             raise RuntimeError(f"{workload}: {found['first_error']}")
         runs.append(found["per_s"])

@@ -5,6 +5,7 @@ import asyncio
 import uvloop
 from arq import create_pool
 from arq.connections import RedisSettings
+from counting import ran
 from submitting import JOBS, SECONDS, URL, gathered
 
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -12,7 +13,8 @@ REDIS = RedisSettings.from_dsn(URL)
 
 
 async def noop(ctx: dict) -> None:
-    """Nothing."""
+    """Count."""
+    ran()
 
 
 class WorkerSettings:

@@ -1,4 +1,5 @@
 // BullMQ: priorities, bulk adds of 500, concurrency 200; finished jobs are removed (its docs: auto-removal).
+import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 const require = createRequire(process.env.BENCH_MODULES + "/");
 const { Queue, Worker } = require("bullmq");
@@ -31,7 +32,13 @@ async function submit(jobs, seconds) {
 
 if (process.argv[2] === "work") {
   const connection = new Redis(url, { maxRetriesPerRequest: null });
-  new Worker("bench", async () => {}, { connection, concurrency: 200 });
+  let count = 0n;
+  new Worker("bench", async () => { count += 1n; }, { connection, concurrency: 200 });
+  const slot = Buffer.alloc(8);
+  setInterval(() => {
+    slot.writeBigUInt64LE(count);
+    writeFileSync(`${process.env.BENCH_COUNTS}/${process.pid}`, slot);
+  }, 20);
 } else {
   await submit(Number(process.env.BENCH_JOBS), Number(process.env.BENCH_SECONDS));
 }

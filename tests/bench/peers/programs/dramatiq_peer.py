@@ -1,6 +1,7 @@
 """dramatiq: no results (its default), hiredis; `dramatiq_queue_prefetch` is set by the runner."""
 
 import dramatiq
+from counting import ran
 from dramatiq.brokers.redis import RedisBroker
 from submitting import JOBS, SECONDS, URL, one_by_one
 
@@ -9,7 +10,8 @@ dramatiq.set_broker(RedisBroker(url=URL))
 
 @dramatiq.actor
 def noop():
-    """Nothing."""
+    """Count."""
+    ran()
 
 
 if __name__ == "__main__":

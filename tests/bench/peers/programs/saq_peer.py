@@ -3,6 +3,7 @@
 import asyncio
 
 import uvloop
+from counting import ran
 from saq import Queue
 from submitting import JOBS, SECONDS, URL, gathered
 
@@ -11,7 +12,8 @@ queue = Queue.from_url(URL, max_concurrent_ops=100)
 
 
 async def noop(ctx):
-    """Nothing."""
+    """Count."""
+    ran()
 
 
 settings = {"queue": queue, "functions": [noop], "concurrency": 100}

@@ -1,6 +1,7 @@
 """streaQ: batches through enqueue_many, as its docs advise; no results, as many prefetched as run."""
 
 import uvloop
+from counting import ran
 from streaq import Worker
 from submitting import JOBS, SECONDS, URL, gathered
 
@@ -10,7 +11,8 @@ worker = Worker(redis_url=URL, concurrency=100, prefetch=100)
 
 @worker.task(ttl=0)
 async def noop() -> None:
-    """Nothing."""
+    """Count."""
+    ran()
 
 
 async def main():

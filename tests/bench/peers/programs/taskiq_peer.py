@@ -3,6 +3,7 @@
 import asyncio
 
 import uvloop
+from counting import ran
 from submitting import JOBS, SECONDS, URL, gathered
 from taskiq_redis import RedisStreamBroker
 
@@ -11,7 +12,8 @@ broker = RedisStreamBroker(URL, consumer_id="0", xread_count=100)
 
 @broker.task(task_name="noop")
 async def noop() -> None:
-    """Nothing."""
+    """Count."""
+    ran()
 
 
 async def main():
