@@ -1,4 +1,4 @@
-"""Row 21: Kafka is away for the middle of a run, for longer than every timeout."""
+"""Row 21: Kafka is away for the middle of a run, for longer than every timeout; or what it is sent is swallowed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ import pytest
 from headworks_client import Job, JobState, SchedulerClient
 from headworks_core.errors import Reason, ResourceExhausted
 from headworks_devkit.backends import KafkaBackend
+from headworks_devkit.backends.kafka_apache import apache_kafka
+from headworks_devkit.ports import free_port
 from redis.asyncio import Redis
 
 from tests.e2e.scenarios.flaky import flaky
+from tests.support.proxy import proxy
 from tests.support.suite import Suite
 from tests.support.told import Told, complete, relayed, told
 from tests.support.wait import wait_until
@@ -110,3 +113,34 @@ async def test_21_kafka_away_for_longer_than_every_timeout_costs_nothing_but_del
     both = [Told(1, "retrying"), Told(2, "succeeded")]
     assert {name for name in events if events[name] == both} == run.twice
     assert any("relay.interrupted" in line for line in suite.logs["scheduler-1"]), "it was away for too short a time"
+
+
+@pytest.mark.kafka
+async def test_21_events_swallowed_on_their_way_to_kafka_are_sent_again(suite: Suite, redis: Redis) -> None:
+    """A broker that is stopped still has in its kernel's buffers what it was sent; here nothing of it is left."""
+    assert suite.kafka is not None
+    port = free_port()
+    async with (
+        proxy(f"127.0.0.1:{port}") as between,
+        apache_kafka(second_listener=(port, between.port)) as kafka,
+    ):
+        suite.kafka = KafkaBackend(between.address, kafka.kind, kafka.name)
+        await suite.scheduler(kafka_topic=TOPIC, kafka_timeout_s=TIMEOUT_S)
+        await suite.worker(tasks="tests.e2e.scenarios.flaky")
+        async with SchedulerClient(suite.api) as client:
+            run = Run(client)
+            await run.batches(2)
+            await relayed(redis)
+            between.stall("up", drop=True)
+            await run.batches(4)
+
+            async def interrupted() -> bool:
+                return any("relay.interrupted" in line for line in suite.logs["scheduler-1"])
+
+            await wait_until(interrupted, 20, what="the relay to give up what was swallowed")
+            await between.clear()
+            await run.batches(2)
+            await relayed(redis)
+        events = await told(kafka.bootstrap, TOPIC)
+        assert set(events) == set(run.names)
+        assert [name for name in events if not complete(events[name])] == []
