@@ -77,6 +77,10 @@ OWN: dict[str, Figure] = {
     "limiter_check_half_p99_ms": Figure("ms", "the same at 50 % of capacity"),
     "limiter_batch_per_s": Figure("decisions/s", "ConsumeBatch of 100, 8 under way"),
     "limiter_stream_per_s": Figure("decisions/s", "ConsumeStream, messages of 100", least(120_000)),
+    "limiter_client_batched_per_s": Figure(
+        "decisions/s", "64 coroutines that call LimiterClient.consume()", least(25_000)
+    ),
+    "limiter_client_batched_vs_unary": Figure("ratio", "the same over plain unary calls of 64 callers", least(4)),
     "jobs_drain_1ms_per_s": Figure("jobs/s", f"{_DRAIN}; 1 lane, relay off, 1 ms to Redis"),
     "pickup_1ms_p99_ms": Figure("ms", "pickup on an idle system, 1 ms to Redis"),
     "limiter_unary_1ms_per_s": Figure("calls/s", "Consume, 1 ms to Redis"),

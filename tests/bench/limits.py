@@ -70,6 +70,20 @@ async def latency(scale: Scale, sheet: Sheet) -> None:
             )
 
 
+async def client(scale: Scale, sheet: Sheet) -> None:
+    """limiter_client_batched_*."""
+    runs: dict[str, list[float]] = {"client": [], "unary": []}
+    async with valkey() as store, line.limiter(store) as (address, _):
+        for _ in range(min(3, scale.rounds)):
+            runs["unary"].append((await generate(closed(address, "consume", CALLERS, scale)))["per_s"])
+            runs["client"].append((await programs.run("tests.bench.client_calls", address, scale.run_s))["per_s"])
+    best = {name: max(each) for name, each in runs.items()}
+    told = {f"{name}_runs_per_s": [round(run) for run in each] for name, each in runs.items()}
+    told |= {"callers": CALLERS, "rule": RULE, "taken": "best run of each, runs alternate; with request ids"}
+    sheet.put("limiter_client_batched_per_s", best["client"], **told)
+    sheet.put("limiter_client_batched_vs_unary", best["client"] / best["unary"], **told)
+
+
 async def batch(scale: Scale, sheet: Sheet) -> None:
     """limiter_batch_per_s."""
     await _messages("limiter_batch_per_s", "consume_batch", scale, sheet)
