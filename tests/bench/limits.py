@@ -78,7 +78,7 @@ async def client(scale: Scale, sheet: Sheet) -> None:
             runs["unary"].append((await generate(closed(address, "consume", CALLERS, scale)))["per_s"])
             runs["client"].append((await programs.run("tests.bench.client_calls", address, scale.run_s))["per_s"])
     best = {name: max(each) for name, each in runs.items()}
-    told = {f"{name}_runs_per_s": [round(run) for run in each] for name, each in runs.items()}
+    told: dict[str, Any] = {f"{name}_runs_per_s": [round(run) for run in each] for name, each in runs.items()}
     told |= {"callers": CALLERS, "rule": RULE, "taken": "best run of each, runs alternate; with request ids"}
     sheet.put("limiter_client_batched_per_s", best["client"], **told)
     sheet.put("limiter_client_batched_vs_unary", best["client"] / best["unary"], **told)
