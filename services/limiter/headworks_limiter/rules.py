@@ -16,8 +16,10 @@ from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import MAX_UNITS, Gcra
 from headworks_limiter.domain.periods import Period
 from headworks_limiter.domain.rule import ANY, OnStoreFailure, Rule, Rules
+from headworks_limiter.domain.sliding_window_counter import SlidingWindowCounter
 from headworks_limiter.domain.sliding_window_log import MAX_LIMIT as MAX_LOGGED
 from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
+from headworks_limiter.domain.token_bucket import TokenBucket
 from headworks_limiter.yaml_nodes import Entry, Mistake, Nodes
 
 __all__ = ["Mistake", "Rules", "RulesError", "load", "parse"]
@@ -32,7 +34,8 @@ DESCRIPTOR_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
 
 RULE_KEYS = ("name", "match", "limit", "per", "algorithm", "burst", "align", "on_store_failure")
 REQUIRED = ("name", "match", "limit", "per")
-ALGORITHMS = ("gcra", "fixed_window", "sliding_window_log")
+ALGORITHMS = ("gcra", "token_bucket", "fixed_window", "sliding_window_counter", "sliding_window_log")
+BURSTS = ("gcra", "token_bucket")
 ALIGNMENTS = ("calendar", "first_hit")
 FAILURES = tuple(kind.name.lower() for kind in reversed(OnStoreFailure))
 
@@ -151,8 +154,8 @@ class _RulesFile:
         align = self._choice(fields, "align", ALIGNMENTS)
         if algorithm is None or align is None:
             return None
-        if algorithm != "gcra" and "burst" in fields:
-            self.nodes.mistake(fields["burst"].key, "burst: only for algorithm gcra")
+        if algorithm not in BURSTS and "burst" in fields:
+            self.nodes.mistake(fields["burst"].key, f"burst: only for algorithm {' and '.join(BURSTS)}")
         if algorithm != "fixed_window" and "align" in fields:
             self.nodes.mistake(fields["align"].key, "align: only for algorithm fixed_window")
         if not limit or not period:
@@ -163,11 +166,13 @@ class _RulesFile:
             message = "per: months and years have no fixed length; use days, or algorithm fixed_window"
             self.nodes.mistake(fields["per"].value, message)
             return None
-        return (
-            self._log(fields, limit, period)
-            if algorithm == "sliding_window_log"
-            else self._gcra(fields, limit, period, burst)
-        )
+        if algorithm == "sliding_window_log":
+            return self._log(fields, limit, period)
+        if algorithm == "sliding_window_counter":
+            return SlidingWindowCounter(limit, period.us)
+        if algorithm == "token_bucket":
+            return self._token_bucket(fields, limit, period, burst)
+        return self._gcra(fields, limit, period, burst)
 
     def _log(self, fields: dict[str, Entry], limit: int, period: Period) -> SlidingWindowLog | None:
         if limit > MAX_LOGGED:
@@ -175,6 +180,16 @@ class _RulesFile:
             self.nodes.mistake(fields["limit"].value, message)
             return None
         return SlidingWindowLog(limit, period.us)
+
+    def _token_bucket(
+        self, fields: dict[str, Entry], limit: int, period: Period, burst: int | None
+    ) -> TokenBucket | None:
+        params = TokenBucket(limit, period.us, burst or limit)
+        if params.exact:
+            return params
+        message = f"burst: {params.burst:,} would take longer than 71 years to come back at {limit:,} a period"
+        self.nodes.mistake(fields["burst"].value, message)
+        return None
 
     def _gcra(self, fields: dict[str, Entry], limit: int, period: Period, burst: int | None) -> Gcra | None:
         params = Gcra(limit, period.us, burst or limit)

@@ -14,7 +14,9 @@ from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.periods import DAY_US, WEEK_US, Period
 from headworks_limiter.domain.rule import Bucket, Rule
+from headworks_limiter.domain.sliding_window_counter import SlidingWindowCounter
 from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
+from headworks_limiter.domain.token_bucket import TokenBucket
 from headworks_limiter.store.redis import RedisBuckets
 from redis.asyncio import Redis
 
@@ -57,7 +59,20 @@ def random_log(rng: random.Random) -> Params:
     return SlidingWindowLog(rng.choice([1, 2, 5, 30, 1_000]), period_us)
 
 
-ALL = [random_gcra, random_fixed_window, random_log]
+def random_counter(rng: random.Random) -> Params:
+    limit = rng.choice([1, 2, 7, 1_000, 99_991, 10**12, rng.randint(1, 10**6)])
+    period_us = rng.choice([1_000, SECOND_US, 7 * SECOND_US, 86_399 * SECOND_US, 365 * DAY_US])
+    return SlidingWindowCounter(limit, period_us)
+
+
+def random_token_bucket(rng: random.Random) -> Params:
+    limit = rng.choice([1, 2, 7, 1_000, 10**12, rng.randint(1, 10**6)])
+    period_us = rng.choice([1_000, SECOND_US, 7 * SECOND_US, 86_399 * SECOND_US, 365 * DAY_US])
+    return TokenBucket(limit, period_us, rng.choice([1, limit, 3 * limit, limit // 2 + 1, 70 * limit]))
+
+
+ALL = [random_gcra, random_token_bucket, random_fixed_window, random_counter, random_log]
+NAMES = ["gcra", "token_bucket", "fixed_window", "sliding_window_counter", "sliding_window_log", "mixed"]
 
 
 @dataclass
@@ -115,12 +130,12 @@ class Walk:
         params = self.draw(self.rng)
         if isinstance(params, FixedWindow) and isinstance(rule.params, FixedWindow):
             params = FixedWindow(params.limit, rule.params.period, rule.params.first_hit)
+        if isinstance(params, SlidingWindowCounter) and isinstance(rule.params, SlidingWindowCounter):
+            params = SlidingWindowCounter(params.limit, rule.params.period_us)
         return Rule(rule.namespace, rule.name, rule.match, params)
 
 
-@pytest.mark.parametrize(
-    "draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=["gcra", "fixed_window", "sliding_window_log", "mixed"]
-)
+@pytest.mark.parametrize("draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=NAMES)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
     redis: Redis, draw: Callable[[random.Random], Params], seed: int
@@ -140,9 +155,7 @@ async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
 
 
 @pytest.mark.parametrize("seed", [4, 5])
-@pytest.mark.parametrize(
-    "draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=["gcra", "fixed_window", "sliding_window_log", "mixed"]
-)
+@pytest.mark.parametrize("draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=NAMES)
 async def test_a_batch_is_decided_as_its_requests_one_after_the_other(
     redis: Redis, draw: Callable[[random.Random], Params], seed: int
 ) -> None:

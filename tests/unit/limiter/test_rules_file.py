@@ -119,7 +119,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines() -> None
         ({"limit": ""}, 4, "'limit' missing"),
         ({"match": "", "per": ""}, 4, "'match', 'per' missing"),
         ({"burst": "0"}, 8, "burst: must be a whole number"),
-        ({"burst": "5", "algorithm": "fixed_window"}, 8, "burst: only for algorithm gcra"),
+        ({"burst": "5", "algorithm": "fixed_window"}, 8, "burst: only for algorithm gcra and token_bucket"),
         ({"align": "calendar"}, 8, "align: only for algorithm fixed_window"),
         (
             {"align": "monday", "algorithm": "fixed_window"},
@@ -132,7 +132,17 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines() -> None
             "limit: at most 1,000 with algorithm sliding_window_log",
         ),
         ({"per": "month", "algorithm": "sliding_window_log"}, 7, "per: months and years have no fixed length"),
-        ({"algorithm": "token"}, 8, "algorithm: must be one of gcra, fixed_window, sliding_window_log, not 'token'"),
+        (
+            {"algorithm": "token"},
+            8,
+            "algorithm: must be one of gcra, token_bucket, fixed_window, sliding_window_counter, ",
+        ),
+        ({"per": "month", "algorithm": "token_bucket"}, 7, "per: months and years have no fixed length"),
+        (
+            {"per": "3650d", "burst": "1000", "algorithm": "token_bucket"},
+            8,
+            "burst: 1,000 would take longer than 71 years to come back at",
+        ),
         ({"on_store_failure": "no"}, 8, "on_store_failure: must be one of error, deny, local, allow, not 'no'"),
         ({"per": "60"}, 7, "per: must be a number and a unit"),
         ({"per": "1us"}, 7, "per: must be a number and a unit"),

@@ -12,6 +12,9 @@ from typing import Self
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.periods import Period, calendar_end, end_after
 
+FIRST_HIT = -1
+"""For the script, in place of where the calendar's windows begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class FixedWindow:
@@ -26,6 +29,18 @@ class FixedWindow:
     def capacity(self) -> int:
         """Permits a full bucket holds."""
         return self.limit
+
+    @property
+    def kind(self) -> str:
+        """What of it makes its buckets others."""
+        length = f"{self.period.months}mo" if self.period.months else f"{self.period.us}us"
+        return f"fixed_window-{length}{'-first_hit' if self.first_hit else ''}"
+
+    @property
+    def thresholds(self) -> tuple[str | int, ...]:
+        """As the script takes them."""
+        origin_us = FIRST_HIT if self.first_hit else self.period.origin_us
+        return "fixed_window", self.limit, self.period.us, self.period.months, origin_us
 
     def share(self, replicas: int) -> Self:
         """The part of one replica among `replicas` that cannot see each other; at least one permit."""

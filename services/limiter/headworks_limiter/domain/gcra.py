@@ -47,6 +47,16 @@ class Gcra:
         """Whether the script can compute with these thresholds without rounding."""
         return self.capacity_units <= MAX_UNITS and self.us_units <= MAX_UNITS
 
+    @property
+    def kind(self) -> str:
+        """What of it makes its buckets others."""
+        return "gcra"
+
+    @property
+    def thresholds(self) -> tuple[str | int, ...]:
+        """As the script takes them."""
+        return "gcra", self.permit_units, self.us_units, self.burst, 0
+
     def share(self, replicas: int) -> Self:
         """The part of one replica among `replicas` that cannot see each other; at least one permit."""
         return type(self)(max(1, self.limit // replicas), self.period_us, max(1, self.burst // replicas))

@@ -8,8 +8,6 @@ from enum import IntEnum
 from hashlib import blake2b
 
 from headworks_limiter.domain.algorithms import Params
-from headworks_limiter.domain.gcra import Gcra
-from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 
 ANY = "*"
 """Matches every value; each value has a bucket of its own."""
@@ -39,7 +37,7 @@ class Rule:
     """What its buckets are kept under: all of it but the thresholds, so that changing those keeps the buckets."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", f"{self.namespace}/{self.name}/{_kind(self.params)}")
+        object.__setattr__(self, "id", f"{self.namespace}/{self.name}/{self.params.kind}")
 
     def meets(self, descriptors: Mapping[str, str]) -> bool:
         """Whether all its keys are present with matching values."""
@@ -48,15 +46,6 @@ class Rule:
             if value is None or (wanted != value and wanted != ANY):
                 return False
         return True
-
-
-def _kind(params: Params) -> str:
-    if isinstance(params, Gcra):
-        return "gcra"
-    if isinstance(params, SlidingWindowLog):
-        return "sliding_window_log"
-    length = f"{params.period.months}mo" if params.period.months else f"{params.period.us}us"
-    return f"fixed_window-{length}{'-first_hit' if params.first_hit else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,16 @@ class SlidingWindowLog:
         """Permits a full bucket holds."""
         return self.limit
 
+    @property
+    def kind(self) -> str:
+        """What of it makes its buckets others."""
+        return "sliding_window_log"
+
+    @property
+    def thresholds(self) -> tuple[str | int, ...]:
+        """As the script takes them."""
+        return "sliding_window_log", self.limit, self.period_us, 0, 0
+
     def share(self, replicas: int) -> Self:
         """The part of one replica among `replicas` that cannot see each other; at least one permit."""
         return type(self)(max(1, self.limit // replicas), self.period_us)

@@ -10,17 +10,13 @@ from headworks_core import scripts
 from headworks_core.errors import Unavailable
 from redis.asyncio import Redis
 
-from headworks_limiter.domain.algorithms import Params
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer
-from headworks_limiter.domain.gcra import Gcra
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Rule
-from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 from headworks_limiter.store.patience import within
 
 Argument = str | int
-FIRST_HIT = -1
 ANSWERS = tuple(Answer)
 JSON = json.JSONEncoder(separators=(",", ":"))
 
@@ -65,18 +61,8 @@ def encode(asks: Sequence[Ask]) -> tuple[list[str], str]:
         for bucket in ask.buckets:
             requests.append(keys.setdefault(bucket.key, len(keys) + 1))
             requests.append(rules.setdefault(bucket.rule, len(rules) + 1))
-    batch = {"rules": [thresholds(rule.params) for rule in rules], "requests": requests}
+    batch = {"rules": [rule.params.thresholds for rule in rules], "requests": requests}
     return list(keys), JSON.encode(batch)
-
-
-def thresholds(params: Params) -> tuple[Argument, ...]:
-    """A rule's algorithm and its four thresholds, as the script takes them."""
-    if isinstance(params, Gcra):
-        return "gcra", params.permit_units, params.us_units, params.burst, 0
-    if isinstance(params, SlidingWindowLog):
-        return "sliding_window_log", params.limit, params.period_us, 0, 0
-    origin_us = FIRST_HIT if params.first_hit else params.period.origin_us
-    return "fixed_window", params.limit, params.period.us, params.period.months, origin_us
 
 
 def _verdicts(asks: Sequence[Ask], reply: Sequence[int]) -> list[Verdict]:

@@ -24,8 +24,11 @@ local RECORD_US = 600000000
 --@include gcra
 --@include fixed_window
 --@include sliding_window_log
+--@include token_bucket
+--@include sliding_window_counter
 
-local ALGORITHMS = {gcra = gcra, fixed_window = fixed_window, sliding_window_log = sliding_window_log}
+local ALGORITHMS = {gcra = gcra, fixed_window = fixed_window, sliding_window_log = sliding_window_log,
+  token_bucket = token_bucket, sliding_window_counter = sliding_window_counter}
 
 local now_us = tonumber(ARGV[1])
 if not now_us then
