@@ -104,7 +104,7 @@ class RequestReader:
         return plan
 
     def _plan(self, tenant: str, namespace: str, descriptors: Mapping[str, str]) -> _Plan:
-        rules = self._rules.meeting(namespace, descriptors)
+        rules = self._rules.meeting(namespace, tenant, descriptors)
         if rules is None:
             raise NotFound(f"namespace {namespace} has no rules here", reason=Reason.NAMESPACE_NOT_FOUND)
         cell = self._meta.cell_of(tenant)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headworks_core.errors import InvalidArgument
 from headworks_core.names import NAMESPACE
-from yaml.nodes import Node
+from yaml.nodes import Node, ScalarNode
 
-from headworks_limiter.domain import periods
-from headworks_limiter.domain.algorithms import Params
-from headworks_limiter.domain.fixed_window import FixedWindow
-from headworks_limiter.domain.gcra import MAX_UNITS, Gcra
-from headworks_limiter.domain.periods import Period
-from headworks_limiter.domain.rule import ANY, OnStoreFailure, Rule, Rules
-from headworks_limiter.domain.sliding_window_counter import SlidingWindowCounter
-from headworks_limiter.domain.sliding_window_log import MAX_LIMIT as MAX_LOGGED
-from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
-from headworks_limiter.domain.token_bucket import TokenBucket
+from headworks_limiter.domain.patterns import SYNTAX, Pattern
+from headworks_limiter.domain.rule import Match, OnStoreFailure, Override, Rule, Rules
+from headworks_limiter.limits_reader import KINDS, LIMITS, LimitsReader, Window
 from headworks_limiter.yaml_nodes import Entry, Mistake, Nodes
 
 __all__ = ["Mistake", "Rules", "RulesError", "load", "parse"]
@@ -28,15 +22,14 @@ MAX_FILE_BYTES = 1 << 20
 MAX_RULES = 64
 """Per namespace, and so the most that one request can meet."""
 MAX_KEYS = 16
-MAX_LIMIT = 1_000_000_000_000
+MAX_OVERRIDES = 256
+"""A rule."""
 MAX_VALUE_BYTES = 256
 DESCRIPTOR_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
 
-RULE_KEYS = ("name", "match", "limit", "per", "algorithm", "burst", "align", "on_store_failure")
-REQUIRED = ("name", "match", "limit", "per")
-ALGORITHMS = ("gcra", "token_bucket", "fixed_window", "sliding_window_counter", "sliding_window_log")
-BURSTS = ("gcra", "token_bucket")
-ALIGNMENTS = ("calendar", "first_hit")
+RULE_KEYS = ("name", "match", *LIMITS, *KINDS, "on_store_failure", "overrides")
+REQUIRED = ("name", "match")
+OVERRIDE_KEYS = ("tenant", "match", *LIMITS)
 FAILURES = tuple(kind.name.lower() for kind in reversed(OnStoreFailure))
 
 
@@ -70,6 +63,7 @@ def parse(content: bytes, *, path: str) -> Rules:
 class _RulesFile:
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
+        self._limits = LimitsReader(nodes)
 
     def read(self, content: bytes) -> Rules:
         if len(content) > MAX_FILE_BYTES:
@@ -96,24 +90,64 @@ class _RulesFile:
         if len(items) > MAX_RULES:
             self.nodes.mistake(items[MAX_RULES], f"namespace {name}: at most {MAX_RULES} rules")
         lines: dict[str, int] = {}
-        rules = [self._rule(name, item, lines) for item in items[:MAX_RULES]]
-        return [rule for rule in rules if rule is not None]
+        rules = [rule for item in items[:MAX_RULES] for rule in self._rule(name, item, lines)]
+        if len(items) <= MAX_RULES < len(rules):
+            self.nodes.mistake(entry.key, f"namespace {name}: at most {MAX_RULES} limits, not {len(rules)}")
+        return rules
 
-    def _rule(self, namespace: str, node: Node, lines: dict[str, int]) -> Rule | None:
+    def _rule(self, namespace: str, node: Node, lines: dict[str, int]) -> list[Rule]:
+        """A rule for each of its limits; none after a mistake."""
         before = len(self.nodes.mistakes)
         fields = self.nodes.mapping(node, "a rule", RULE_KEYS)
         if len(self.nodes.mistakes) > before and not fields:
-            return None
+            return []
         missing = [key for key in REQUIRED if key not in fields]
         if missing:
             self.nodes.mistake(node, f"a rule: {', '.join(map(repr, missing))} missing")
         name = self._name(fields.get("name"), lines)
         match = self._match(fields["match"].value) if "match" in fields else ()
-        params = self._params(fields)
-        failure = self._choice(fields, "on_store_failure", FAILURES)
-        if params is None or failure is None or len(self.nodes.mistakes) > before:
-            return None
-        return Rule(namespace, name, match, params, OnStoreFailure[failure.upper()])
+        failure = self._failure(fields)
+
+        def rules_of(windows: Sequence[Window]) -> list[Rule]:
+            return [Rule(namespace, name + window.suffix, match, window.params, failure) for window in windows]
+
+        windows = self._limits.read(fields, node)
+        if windows == [] and "limit" in fields:
+            self.nodes.mistake(fields["limit"].value, "limit: unlimited is for overrides; leave the rule out")
+        overrides = self._overrides(fields, rules_of)
+        if windows is None or len(self.nodes.mistakes) > before:
+            return []
+        # The first of a rule's limits stands for all of them where an override fits; the others give way.
+        giving_way = [replace(override, rules=()) for override in overrides]
+        return [
+            replace(rule, overrides=giving_way if index else overrides) for index, rule in enumerate(rules_of(windows))
+        ]
+
+    def _overrides(
+        self, fields: Mapping[str, Entry], rules_of: Callable[[Sequence[Window]], list[Rule]]
+    ) -> list[Override]:
+        items = self.nodes.sequence(fields["overrides"].value, "overrides") if "overrides" in fields else []
+        if len(items) > MAX_OVERRIDES:
+            self.nodes.mistake(items[MAX_OVERRIDES], f"overrides: at most {MAX_OVERRIDES}")
+        overrides = []
+        for node in items[:MAX_OVERRIDES]:
+            own = self.nodes.mapping(node, "an override", OVERRIDE_KEYS)
+            if own and not own.keys() & {"tenant", "match"}:
+                self.nodes.mistake(node, "an override: 'tenant' or 'match' is missing: whom is it for?")
+            tenant = self._pattern(own["tenant"].value, "tenant") if "tenant" in own else Pattern("*")
+            match = self._match(own["match"].value) if "match" in own else ()
+            keys = (*KINDS, "per") if _is_number(own.get("limit")) else KINDS
+            inherited = {key: fields[key] for key in keys if key in fields}
+            windows = self._limits.read({**inherited, **own}, node) if own else None
+            if tenant is not None and windows is not None:
+                overrides.append(Override(tenant, match, rules_of(windows)))
+        return overrides
+
+    def _failure(self, fields: Mapping[str, Entry]) -> OnStoreFailure:
+        word = FAILURES[0]
+        if "on_store_failure" in fields:
+            word = self.nodes.choice(fields["on_store_failure"].value, "on_store_failure", FAILURES) or word
+        return OnStoreFailure[word.upper()]
 
     def _name(self, entry: Entry | None, lines: dict[str, int]) -> str:
         name = entry and self.nodes.text(entry.value, "name", f"text that matches {NAMESPACE.pattern}")
@@ -126,7 +160,7 @@ class _RulesFile:
         lines.setdefault(name, entry.value.start_mark.line + 1)
         return name
 
-    def _match(self, node: Node) -> tuple[tuple[str, str], ...]:
+    def _match(self, node: Node) -> Match:
         entries = self.nodes.mapping(node, "match")
         if len(entries) > MAX_KEYS:
             self.nodes.mistake(node, f"match: at most {MAX_KEYS} keys")
@@ -134,88 +168,24 @@ class _RulesFile:
         for key, entry in entries.items():
             if not DESCRIPTOR_KEY.fullmatch(key):
                 self.nodes.mistake(entry.key, f"match: a key must match {DESCRIPTOR_KEY.pattern}, not {key!r}")
-            value = self.nodes.text(entry.value, f"match: {key}", f'a value, or "{ANY}" for any')
-            if value is not None:
-                self._check_value(entry.value, key, value)
-                pairs.append((key, value))
-        return tuple(sorted(pairs))
+            pattern = self._pattern(entry.value, f"match: {key}")
+            if pattern is not None:
+                pairs.append((key, pattern))
+        return tuple(sorted(pairs, key=lambda pair: pair[0]))
 
-    def _check_value(self, node: Node, key: str, value: str) -> None:
+    def _pattern(self, node: Node, what: str) -> Pattern | None:
+        value = self.nodes.text(node, what, 'a value, a pattern, or "*" for any')
+        if value is None:
+            return None
         if not 1 <= len(value.encode()) <= MAX_VALUE_BYTES:
-            self.nodes.mistake(node, f"match: {key}: must be 1 to {MAX_VALUE_BYTES} bytes long")
-        elif ANY in value and value != ANY:
-            self.nodes.mistake(node, f'match: {key}: "{ANY}" stands alone (any value); there are no patterns')
-
-    def _params(self, fields: dict[str, Entry]) -> Params | None:
-        limit = self._integer(fields, "limit", MAX_LIMIT)
-        burst = self._integer(fields, "burst", MAX_LIMIT)
-        period = self._period(fields)
-        algorithm = self._choice(fields, "algorithm", ALGORITHMS)
-        align = self._choice(fields, "align", ALIGNMENTS)
-        if algorithm is None or align is None:
+            self.nodes.mistake(node, f"{what}: must be 1 to {MAX_VALUE_BYTES} bytes long")
             return None
-        if algorithm not in BURSTS and "burst" in fields:
-            self.nodes.mistake(fields["burst"].key, f"burst: only for algorithm {' and '.join(BURSTS)}")
-        if algorithm != "fixed_window" and "align" in fields:
-            self.nodes.mistake(fields["align"].key, "align: only for algorithm fixed_window")
-        if not limit or not period:
+        try:
+            return Pattern(value)
+        except ValueError:
+            self.nodes.mistake(node, f"{what}: {value!r} means nothing: {SYNTAX}")
             return None
-        if algorithm == "fixed_window":
-            return FixedWindow(limit, period, align == "first_hit")
-        if period.months:
-            message = "per: months and years have no fixed length; use days, or algorithm fixed_window"
-            self.nodes.mistake(fields["per"].value, message)
-            return None
-        if algorithm == "sliding_window_log":
-            return self._log(fields, limit, period)
-        if algorithm == "sliding_window_counter":
-            return SlidingWindowCounter(limit, period.us)
-        if algorithm == "token_bucket":
-            return self._token_bucket(fields, limit, period, burst)
-        return self._gcra(fields, limit, period, burst)
 
-    def _log(self, fields: dict[str, Entry], limit: int, period: Period) -> SlidingWindowLog | None:
-        if limit > MAX_LOGGED:
-            message = f"limit: at most {MAX_LOGGED:,} with algorithm sliding_window_log, which remembers every grant"
-            self.nodes.mistake(fields["limit"].value, message)
-            return None
-        return SlidingWindowLog(limit, period.us)
 
-    def _token_bucket(
-        self, fields: dict[str, Entry], limit: int, period: Period, burst: int | None
-    ) -> TokenBucket | None:
-        params = TokenBucket(limit, period.us, burst or limit)
-        if params.exact:
-            return params
-        message = f"burst: {params.burst:,} would take longer than 71 years to come back at {limit:,} a period"
-        self.nodes.mistake(fields["burst"].value, message)
-        return None
-
-    def _gcra(self, fields: dict[str, Entry], limit: int, period: Period, burst: int | None) -> Gcra | None:
-        params = Gcra(limit, period.us, burst or limit)
-        if params.exact:
-            return params
-        most = max(1, MAX_UNITS // params.permit_units)
-        message = (
-            f"limit: {limit:,} with burst {params.burst:,} cannot be counted exactly over this period; "
-            f"use a rounder limit (one that divides the period), or a burst of at most {most:,}"
-        )
-        self.nodes.mistake(fields["limit"].value, message)
-        return None
-
-    def _integer(self, fields: dict[str, Entry], key: str, high: int) -> int | None:
-        return self.nodes.integer(fields[key].value, key, 1, high) if key in fields else None
-
-    def _choice(self, fields: dict[str, Entry], key: str, allowed: Sequence[str]) -> str | None:
-        """The word chosen, the first one where nothing is said, None after a mistake."""
-        return self.nodes.choice(fields[key].value, key, allowed) if key in fields else allowed[0]
-
-    def _period(self, fields: dict[str, Entry]) -> Period | None:
-        if "per" not in fields:
-            return None
-        node = fields["per"].value
-        text = self.nodes.text(node, "per", periods.SYNTAX)
-        period = periods.parse(text) if text is not None else None
-        if text is not None and period is None:
-            self.nodes.mistake(node, f"per: must be {periods.SYNTAX}, not {text!r}")
-        return period
+def _is_number(entry: Entry | None) -> bool:
+    return entry is not None and isinstance(entry.value, ScalarNode) and entry.value.value.replace("_", "").isdigit()

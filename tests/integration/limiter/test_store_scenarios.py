@@ -117,7 +117,7 @@ async def test_a_clock_that_steps_back_grants_nothing_twice_and_locks_nobody_out
     async with running(valkey_url, RULES) as limiter:
         (tmp_path / "rules.yaml").write_text(RULES)
         descriptors = {algorithm: "x"}
-        (rule,) = rules.load(tmp_path / "rules.yaml").meeting("api", descriptors) or []
+        (rule,) = rules.load(tmp_path / "rules.yaml").meeting("api", "default", descriptors) or []
         bucket = Bucket(bucket_key("{hw:0}", "default", rule, descriptors), rule)
         ahead = RedisBuckets(redis, timeout_s=10, now_us=lambda: time.time_ns() // 1000 + STEP_S * 1_000_000)
         (taken,) = await ahead.decide([Ask(0, Mode.TAKE, 3, [bucket])])

@@ -7,15 +7,20 @@ import re
 import pytest
 from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
+from headworks_limiter.domain.patterns import Pattern
 from headworks_limiter.domain.periods import Period
-from headworks_limiter.domain.rule import Rule, bucket_key, fingerprint, record_key
+from headworks_limiter.domain.rule import Match, Override, Rule, bucket_key, fingerprint, record_key
 
 MINUTE = Period(us=60_000_000)
 PARAMS = Gcra(10, 60_000_000, 10)
 
 
+def matching(*pairs: tuple[str, str]) -> Match:
+    return tuple((key, Pattern(text)) for key, text in pairs)
+
+
 def made(*match: tuple[str, str], params: Gcra | FixedWindow = PARAMS) -> Rule:
-    return Rule("api", "uploads", match, params)
+    return Rule("api", "uploads", matching(*match), params)
 
 
 def test_a_rule_meets_requests_that_have_all_its_keys_with_matching_values() -> None:
@@ -59,8 +64,8 @@ def test_tenants_rules_and_windows_have_buckets_of_their_own_and_limits_do_not()
     keys = [
         bucket_key("p", "t", made(*match), descriptors),
         bucket_key("p", "u", made(*match), descriptors),
-        bucket_key("p", "t", Rule("api", "other", match, PARAMS), descriptors),
-        bucket_key("p", "t", Rule("web", "uploads", match, PARAMS), descriptors),
+        bucket_key("p", "t", Rule("api", "other", matching(*match), PARAMS), descriptors),
+        bucket_key("p", "t", Rule("web", "uploads", matching(*match), PARAMS), descriptors),
         *(
             bucket_key("p", "t", made(*match, params=params), descriptors)
             for params in (
@@ -92,3 +97,28 @@ def test_a_fingerprint_tells_every_part_of_a_request_apart() -> None:
     }
     assert len(prints) == 6
     assert fingerprint("api", {"a": "1", "b": "2"}, 1) == fingerprint("api", {"b": "2", "a": "1"}, 1)
+
+
+def test_all_values_of_a_pattern_share_a_bucket() -> None:
+    rule = made(("route", "/wallets/*/refresh"), ("user", "*"))
+    keys = [bucket_key("p", "t", rule, {"user": "ann", "route": f"/wallets/{n}/refresh"}) for n in range(2)]
+    assert keys[0] == keys[1] != bucket_key("p", "t", rule, {"user": "bob", "route": "/wallets/0/refresh"})
+
+
+def test_the_first_override_that_fits_stands_for_its_rule_and_keeps_its_bucket() -> None:
+    match = matching(("user", "*"))
+    more = Rule("api", "uploads", match, Gcra(100, 60_000_000, 100))
+    most = Rule("api", "uploads", match, Gcra(1_000, 60_000_000, 1_000))
+    overrides = [
+        Override(Pattern("acme-*"), matching(("plan", "premium")), [most]),
+        Override(Pattern("*"), matching(("plan", "premium")), [more]),
+        Override(Pattern("internal"), (), []),
+    ]
+    rule = Rule("api", "uploads", match, PARAMS, overrides=overrides)
+    premium = {"user": "ann", "plan": "premium"}
+
+    assert rule.for_caller("acme-1", premium) == [most]
+    assert rule.for_caller("other", premium) == [more]
+    assert rule.for_caller("other", {"user": "ann"}) == (rule,)
+    assert rule.for_caller("internal", {"user": "ann"}) == []
+    assert bucket_key("p", "t", most, premium) == bucket_key("p", "t", rule, premium)

@@ -8,6 +8,7 @@ import pytest
 from headworks_limiter import rules
 from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
+from headworks_limiter.domain.patterns import Pattern
 from headworks_limiter.domain.periods import Period
 from headworks_limiter.domain.rule import OnStoreFailure
 from headworks_limiter.rules import RulesError
@@ -47,7 +48,7 @@ namespaces:
 """
     loaded = rules.parse(text.encode(), path="rules.yaml")
     uploads, quota = loaded.namespaces["api"]
-    assert uploads.match == (("endpoint", "POST /uploads"), ("user", "*"))
+    assert uploads.match == (("endpoint", Pattern("POST /uploads")), ("user", Pattern("*")))
     assert uploads.params == Gcra(1_000, 7_200_000_000, 50)
     assert uploads.on_store_failure is OnStoreFailure.LOCAL
     assert quota.params == FixedWindow(5, Period(months=1), first_hit=True)
@@ -60,9 +61,67 @@ def test_the_burst_is_the_limit_unless_it_is_said() -> None:
     assert only.params == Gcra(7, 60_000_000, 7)
 
 
+def test_a_limit_may_be_a_rate() -> None:
+    for text, params in {
+        "5/hour": Gcra(5, 3_600_000_000, 5),
+        "100 per 5 minutes": Gcra(100, 300_000_000, 100),
+        "1_000 / 1d": Gcra(1_000, 86_400_000_000, 1_000),
+        "10,000/week": Gcra(10_000, 604_800_000_000, 10_000),
+    }.items():
+        (only,) = rules.parse(rule(limit=text, per="").encode(), path="x").namespaces["api"]
+        assert only.params == params
+
+
+def test_a_rule_with_several_limits_is_a_rule_for_each() -> None:
+    text = rule(limit="", per="", limits="[10/second, 600/minute, 1000/90s, 9/3 months]", algorithm="fixed_window")
+    found = rules.parse(text.encode(), path="x").namespaces["api"]
+    assert [each.name for each in found] == ["r.1s", "r.1m", "r.90s", "r.3mo"]
+    assert [each.params.capacity for each in found] == [10, 600, 1000, 9]
+    assert len({each.id for each in found}) == 4
+
+
+def test_overrides_have_limits_of_their_own_for_tenants_and_tiers() -> None:
+    text = """
+namespaces:
+  api:
+    rules:
+      - name: reads
+        match: {user: "*"}
+        limit: 300
+        per: hour
+        algorithm: fixed_window
+        overrides:
+          - {tenant: acme-*, match: {plan: premium}, limits: [100/second, 50_000/hour]}
+          - {match: {plan: premium}, limit: 5_000}
+          - {tenant: internal, limit: unlimited}
+      - name: writes
+        match: {user: "*"}
+        limits: [10/minute, 100/hour]
+        overrides:
+          - {match: {user: bot-*}, limit: 1/minute}
+"""
+    loaded = rules.parse(text.encode(), path="x")
+
+    def met(tenant: str, **descriptors: str) -> list[tuple[str, int]]:
+        found = loaded.meeting("api", tenant, descriptors)
+        return [(each.name, each.params.capacity) for each in found or []]
+
+    writes = [("writes.1m", 10), ("writes.1h", 100)]
+    assert met("t", user="ann") == [("reads", 300), *writes]
+    assert met("t", user="ann", plan="premium") == [("reads", 5_000), *writes]
+    assert met("acme-7", user="ann", plan="premium") == [("reads.1s", 100), ("reads.1h", 50_000), *writes]
+    assert met("internal", user="ann") == writes
+    assert met("t", user="bot-1") == [("reads", 300), ("writes", 1)]
+    assert {each.params.kind for each in loaded.namespaces["api"][:1]} == {"fixed_window-3600000000us"}
+
+
 def test_values_are_text_as_it_is_written() -> None:
     (only,) = rules.parse(rule(match="{version: 1, premium: yes, ratio: 0.50}").encode(), path="x").namespaces["api"]
-    assert only.match == (("premium", "yes"), ("ratio", "0.50"), ("version", "1"))
+    assert [(key, pattern.text) for key, pattern in only.match] == [
+        ("premium", "yes"),
+        ("ratio", "0.50"),
+        ("version", "1"),
+    ]
 
 
 def test_the_example_is_good() -> None:
@@ -116,8 +175,31 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines() -> None
         ({"limit": "010"}, 6, "limit: must be a whole number"),
         ({"limit": "1:30"}, 6, "limit: must be a whole number"),
         ({"limit": "[10]"}, 6, "limit: must be a whole number"),
-        ({"limit": ""}, 4, "'limit' missing"),
-        ({"match": "", "per": ""}, 4, "'match', 'per' missing"),
+        ({"limit": ""}, 4, "'limit' is missing: a number with 'per', a rate like 5/hour, or 'limits'"),
+        ({"match": ""}, 4, "'match' missing"),
+        (
+            {"per": ""},
+            6,
+            "limit: must be so many per period, like 5/hour or 100 per 5 minutes, not '10'; a number alone",
+        ),
+        ({"limit": "5/hour"}, 7, "per: limit says '5/hour' already"),
+        ({"limit": "5/fortnight", "per": ""}, 6, "limit: must be so many per period, like 5/hour or 100 per 5 minutes"),
+        ({"limit": "2_000_000_000_000/day", "per": ""}, 6, "limit: at most 1,000,000,000,000, not 2,000,000,000,000"),
+        ({"limit": "unlimited", "per": ""}, 6, "limit: unlimited is for overrides; leave the rule out"),
+        ({"limit": "", "per": "", "limits": "[]"}, 6, "limits: 1 to 8 rates, not 0"),
+        ({"limit": "", "per": "", "limits": "[1/s, 60/minute, 2/1s]"}, 6, "limits: the period of 2 is there twice"),
+        ({"limit": "", "per": "", "limits": "[1/s, x]"}, 6, "limits: must be so many per period"),
+        ({"limit": "", "limits": "[1/s]"}, 6, "per: not beside limits"),
+        ({"overrides": "[{limit: 5}]"}, 8, "an override: 'tenant' or 'match' is missing: whom is it for?"),
+        ({"overrides": "[{tenant: a}]"}, 8, "'limit' is missing"),
+        ({"overrides": "[{tenant: a, limit: 0}]"}, 8, "limit: must be a whole number from 1 to"),
+        ({"overrides": "[{tenant: a, limit: unlimited, burst: 3}]"}, 8, "burst: not beside unlimited"),
+        (
+            {"overrides": "[{tenant: a, limit: 5, algorithm: gcra}]"},
+            8,
+            "an override: unknown key 'algorithm'; allowed: ",
+        ),
+        ({"overrides": "{tenant: a}"}, 8, "overrides: must be a list"),
         ({"burst": "0"}, 8, "burst: must be a whole number"),
         ({"burst": "5", "algorithm": "fixed_window"}, 8, "burst: only for algorithm gcra and token_bucket"),
         ({"align": "calendar"}, 8, "align: only for algorithm fixed_window"),
@@ -157,11 +239,11 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines() -> None
         ({"match": "{user: }"}, 5, "match: user: must be a value"),
         ({"match": "{user: ''}"}, 5, "match: user: must be 1 to 256 bytes long"),
         ({"match": f"{{user: {'é' * 129}}}"}, 5, "match: user: must be 1 to 256 bytes long"),
-        ({"match": "{user: a*}"}, 5, 'match: user: "*" stands alone'),
+        ({"match": "{user: a**}"}, 5, "match: user: 'a**' means nothing"),
         ({"match": "{user: [a]}"}, 5, "match: user: must be a value"),
         ({"match": "{" + ", ".join(f"k{n}: v" for n in range(17)) + "}"}, 5, "match: at most 16 keys"),
         ({"match": "{[a]: x}"}, 5, "match: a key must be text"),
-        ({"cost": "1"}, 8, "a rule: unknown key 'cost'; allowed: algorithm, align, burst, limit, match, name,"),
+        ({"cost": "1"}, 8, "a rule: unknown key 'cost'; allowed: algorithm, align, burst, limit, limits, match, name,"),
     ],
 )
 def test_a_mistake_in_a_rule_has_its_line_and_says_what_is_allowed(
@@ -189,7 +271,7 @@ def test_a_mistake_in_a_rule_has_its_line_and_says_what_is_allowed(
         ("namespaces: {a: {}}", "1: namespace a: 'rules' is missing"),
         ("namespaces: {a: {rules: {}}}", "1: namespace a: rules: must be a list"),
         ("namespaces: {a: {rules: [x]}}", "1: a rule: must be a mapping"),
-        ("namespaces: {a: {rules: [{}]}}", "1: a rule: 'name', 'match', 'limit', 'per' missing"),
+        ("namespaces: {a: {rules: [{}]}}", "1: a rule: 'name', 'match' missing"),
         ("[" * 10_000, "1: not readable: nested too deeply"),
         ("namespaces: \x07", "1: not YAML"),
     ],

@@ -8,9 +8,7 @@ from enum import IntEnum
 from hashlib import blake2b
 
 from headworks_limiter.domain.algorithms import Params
-
-ANY = "*"
-"""Matches every value; each value has a bucket of its own."""
+from headworks_limiter.domain.patterns import Pattern
 
 
 class OnStoreFailure(IntEnum):
@@ -23,16 +21,30 @@ class OnStoreFailure(IntEnum):
     ERROR = 3
 
 
+Match = tuple[tuple[str, Pattern], ...]
+"""Descriptor keys with what the value of each must look like, in the order of the keys."""
+
+
+def fits(match: Match, descriptors: Mapping[str, str]) -> bool:
+    """Whether all keys are there with values that are meant."""
+    for key, pattern in match:
+        value = descriptors.get(key)
+        if value is None or not pattern.fits(value):
+            return False
+    return True
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Rule:
     """One rule. Equal to itself only, so that it is a cheap key."""
 
     namespace: str
     name: str
-    match: tuple[tuple[str, str], ...]
-    """Descriptor keys with the value each must have, or ANY; in the order of the keys."""
+    match: Match
     params: Params
     on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
+    overrides: Sequence[Override] = ()
+    """The first that fits stands in for this rule."""
     id: str = field(init=False)
     """What its buckets are kept under: all of it but the thresholds, so that changing those keeps the buckets."""
 
@@ -41,11 +53,24 @@ class Rule:
 
     def meets(self, descriptors: Mapping[str, str]) -> bool:
         """Whether all its keys are present with matching values."""
-        for key, wanted in self.match:
-            value = descriptors.get(key)
-            if value is None or (wanted != value and wanted != ANY):
-                return False
-        return True
+        return fits(self.match, descriptors)
+
+    def for_caller(self, tenant: str, descriptors: Mapping[str, str]) -> Sequence[Rule]:
+        """What stands for this rule, which meets the request: itself, or what the first override that fits says."""
+        for override in self.overrides:
+            if override.tenant.fits(tenant) and fits(override.match, descriptors):
+                return override.rules
+        return (self,)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Other thresholds for some callers."""
+
+    tenant: Pattern
+    match: Match
+    rules: Sequence[Rule]
+    """In place of the rule; none: unlimited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +83,7 @@ class Bucket:
 
 def bucket_key(prefix: str, tenant: str, rule: Rule, descriptors: Mapping[str, str]) -> str:
     """The key of the rule's bucket for these descriptors. No value is in it in clear."""
-    return _key(prefix, tenant, rule.id, _digest((key, descriptors[key]) for key, _ in rule.match))
+    return _key(prefix, tenant, rule.id, _digest((key, pattern.named(descriptors[key])) for key, pattern in rule.match))
 
 
 def record_key(prefix: str, tenant: str, request_id: str) -> str:
@@ -94,10 +119,14 @@ class Rules:
     @property
     def outlive_the_store(self) -> bool:
         """Whether some rule has an answer of its own for when the store cannot be asked."""
-        wishes = {rule.on_store_failure for rules in self.namespaces.values() for rule in rules}
-        return bool(wishes - {OnStoreFailure.ERROR})
+        return any(
+            rule.on_store_failure is not OnStoreFailure.ERROR for rules in self.namespaces.values() for rule in rules
+        )
 
-    def meeting(self, namespace: str, descriptors: Mapping[str, str]) -> list[Rule] | None:
-        """The rules that a request meets; None: there is no such namespace."""
+    def meeting(self, namespace: str, tenant: str, descriptors: Mapping[str, str]) -> list[Rule] | None:
+        """The rules that a tenant's request meets; None: there is no such namespace."""
         rules = self.namespaces.get(namespace)
-        return None if rules is None else [rule for rule in rules if rule.meets(descriptors)]
+        if rules is None:
+            return None
+        met = (rule.for_caller(tenant, descriptors) for rule in rules if rule.meets(descriptors))
+        return [rule for rules in met for rule in rules]
