@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 Labels = tuple[str, ...]
 """Values of a metric's labels, in order, each from a bounded set: never a tenant, a job, or what a caller said."""
@@ -23,8 +24,9 @@ LOOP_PROBE_S = 0.1
 class Tally(defaultdict[Labels, int]):
     """Counts by labels: `tally["a", "b"] += 1`."""
 
-    def __init__(self) -> None:
-        super().__init__(int)
+    def __init__(self, counted: Mapping[Labels, int] = MappingProxyType({})) -> None:
+        """`counted` so far; labels that are known beforehand are better told as 0 than not at all."""
+        super().__init__(int, counted)
 
     def read(self) -> Iterator[tuple[Labels, float]]:
         """What has been counted; safe while another thread counts on."""

@@ -211,9 +211,13 @@ class Health:
 
     async def set_ready(self, ready: bool) -> None:
         """Whether callers should be sent here."""
-        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._ready_names:
-            await self.servicer.set(name, serving)
+            await self.set(name, ready)
+
+    async def set(self, name: str, well: bool) -> None:
+        """What is answered under one name."""
+        serving = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self.servicer.set(name, serving)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,18 +11,17 @@ import structlog
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
 from headworks_core.fitness import StoreFitness
-from headworks_core.loops import every, running
+from headworks_core.loops import every, forever, running
 from headworks_core.metrics import Metrics
 from headworks_core.monitor import monitoring
-from headworks_core.readiness import Readiness
+from headworks_core.readiness import Check, Readiness
 from headworks_core.scripts import commands
 from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_permissions, check_server, redis_client, starting
 
-from headworks_limiter import rules
 from headworks_limiter.decider import MAX_FLIGHTS, Decider
 from headworks_limiter.requests import RequestReader
-from headworks_limiter.rules import Rules
+from headworks_limiter.rulebook import RuleBook
 from headworks_limiter.servicer import LimiterServicer
 from headworks_limiter.settings import Settings
 from headworks_limiter.store.breaker import Breaker
@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 4 << 20
 PROBE_S = 0.5
+RULES = "rules"  # the health service that says whether the rules in use are those of the file
 COMMANDS = {"EVALSHA", *commands("headworks_limiter.store")}
 CONNECTIONS = 32
 
@@ -45,7 +46,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
 
     Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address).
     """
-    loaded = _load_rules(settings)
+    book = RuleBook(settings.rules_file)
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
     async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
@@ -55,7 +56,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
         async with Decider(buckets, local, breaker) as decider:
-            servicer = LimiterServicer(RequestReader(loaded, meta), decider)
+            servicer = LimiterServicer(RequestReader(book.rules, meta), decider)
             async with grpc_server(
                 [bind(add_LimiterServiceServicer_to_server, servicer, CODECS)],
                 address=settings.address,
@@ -64,24 +65,51 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 drain=servicer.drain,
             ) as (port, health):
                 fitness = StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
-                readiness = Readiness({} if loaded.outlive_the_store else {"store": fitness})
+                readiness = Readiness({"store": _as_rules_want(book, fitness)})
                 metrics = Metrics("headworks-limiter", settings.replica_id)
-                add_metrics(metrics, decider, breaker, local)
+                add_metrics(metrics, decider, breaker, local, book)
+
+                async def changed() -> None:
+                    servicer.use(book.rules)
+                    await health.set(RULES, book.current)
+
+                await health.set(RULES, True)
                 await readiness.begin(health)
                 async with (
                     monitoring(settings.metrics_address, metrics, lambda: readiness.faults) as monitor,
-                    running(every(PROBE_S, readiness.probe, name="readiness")),
+                    running(
+                        every(PROBE_S, readiness.probe, name="readiness"),
+                        forever(lambda: book.follow(changed), name="rules"),
+                    ),
+                    _reloading_on_signal(book),
                 ):
-                    namespaces = len(loaded.namespaces)
+                    namespaces = len(book.rules.namespaces)
                     log.info("limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=meta.cells)
                     yield port
 
 
-def _load_rules(settings: Settings) -> Rules:
-    if not settings.rules_file:
-        log.warning("rules.none", reason="no rules file is set up, so every namespace is unknown")
-        return Rules()
-    return rules.load(settings.rules_file)
+def _as_rules_want(book: RuleBook, fitness: StoreFitness) -> Check:
+    """The store's faults, while no rule has an answer of its own for when the store cannot be asked."""
+
+    async def check() -> str:
+        return "" if book.rules.outlive_the_store else await fitness()
+
+    return check
+
+
+@asynccontextmanager
+async def _reloading_on_signal(book: RuleBook) -> AsyncIterator[None]:
+    """SIGHUP reads the rules again, where this is the thread that signals come to."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGHUP, book.ask)
+    except (ValueError, RuntimeError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def _join_store(settings: Settings) -> cells.Meta:

@@ -19,9 +19,7 @@ class DecisionCounters:
     """Since the start. Labels are names of the rules file."""
 
     def __init__(self) -> None:
-        self._decided: defaultdict[tuple[Rule, Answer], int] = defaultdict(int)
-        """Requests by the first rule that they meet."""
-        self._refused: defaultdict[Rule, int] = defaultdict(int)
+        self._counts = _Counts(Tally(), Tally())
         self.degraded = Tally()
         """Requests answered without the store, by namespace and what they were told."""
         self.unlimited = 0
@@ -34,28 +32,50 @@ class DecisionCounters:
     def decided(self, verdicts: Sequence[Verdict]) -> None:
         """The store has answered a script call."""
         self.sizes.record(len(verdicts))
-        decided = self._decided
+        decided, refused = self._counts.decided, self._counts.refused
         for verdict in verdicts:
             decided[verdict.buckets[0].rule, verdict.answer] += 1
             if verdict.answer is Answer.REFUSED:
                 for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True):
                     if not outcome.allowed:
-                        self._refused[bucket.rule] += 1
+                        refused[bucket.rule] += 1
 
     def without_store(self, ask: Ask, outcome: str) -> None:
         """A request was answered by its rules' wish for a failing store: allowed, refused or error."""
         self.degraded[ask.buckets[0].rule.namespace, outcome] += 1
 
+    def fold(self) -> None:
+        """Keep the numbers of rules that may not be used any more by their names only."""
+        self._counts = _Counts(self._counts.decisions(), self._counts.refusals())
+
     def decisions(self) -> Iterable[tuple[Labels, float]]:
-        """Requests by namespace and outcome."""
-        total = Tally()
-        for (rule, answer), count in list(self._decided.items()):
-            total[rule.namespace, OUTCOMES.get(answer, UNDECIDED)] += count
-        return total.read()
+        """Requests by namespace and outcome; safe while another thread counts on."""
+        return self._counts.decisions().read()
 
     def refusals(self) -> Iterable[tuple[Labels, float]]:
-        """How often each rule refused, by namespace and rule."""
-        total = Tally()
-        for rule, count in list(self._refused.items()):
+        """How often each rule refused, by namespace and rule; safe while another thread counts on."""
+        return self._counts.refusals().read()
+
+
+class _Counts:
+    """Numbers by rule, on top of those by name that were there before."""
+
+    def __init__(self, decisions: Tally, refusals: Tally) -> None:
+        self.decided: defaultdict[tuple[Rule, Answer], int] = defaultdict(int)
+        """Requests by the first rule that they meet."""
+        self.refused: defaultdict[Rule, int] = defaultdict(int)
+        self._decisions, self._refusals = decisions, refusals
+
+    def decisions(self) -> Tally:
+        """By namespace and outcome."""
+        total = Tally(self._decisions)
+        for (rule, answer), count in list(self.decided.items()):
+            total[rule.namespace, OUTCOMES.get(answer, UNDECIDED)] += count
+        return total
+
+    def refusals(self) -> Tally:
+        """By namespace and rule."""
+        total = Tally(self._refusals)
+        for rule, count in list(self.refused.items()):
             total[rule.namespace, rule.name] += count
-        return total.read()
+        return total

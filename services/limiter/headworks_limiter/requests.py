@@ -45,6 +45,12 @@ class RequestReader:
         self._plans: dict[PlanKey, _Plan] = {}
         self._asks: dict[tuple[str, bytes], Detailed] = {}
 
+    def use(self, rules: Rules) -> None:
+        """From the next request on these rules hold."""
+        self._rules = rules
+        self._plans.clear()
+        self._asks.clear()
+
     @property
     def remembered(self) -> int:
         """How many descriptors it knows."""

@@ -15,6 +15,7 @@ from headworks_limiter import replies
 from headworks_limiter.decider import Decider, Outcome
 from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.decision import Answer, Mode
+from headworks_limiter.domain.rule import Rules
 from headworks_limiter.replies import ResultWriter
 from headworks_limiter.requests import Detailed, RequestReader, exceeds_limit
 from headworks_limiter.streaming import Consumption
@@ -32,6 +33,12 @@ class LimiterServicer:
         self._writer = ResultWriter()
         self._streams: set[Consumption] = set()
         self._draining = False
+
+    def use(self, rules: Rules) -> None:
+        """From the next request on these rules hold. Buckets stay, as far as docs/limiter.md says."""
+        self._reader.use(rules)
+        self._writer = ResultWriter()
+        self._decider.counters.fold()
 
     async def Check(
         self, request: limiter_service_pb2.CheckRequest, caller: CallContext

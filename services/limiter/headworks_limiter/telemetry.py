@@ -5,13 +5,14 @@ from __future__ import annotations
 from headworks_core.metrics import Metrics, one
 
 from headworks_limiter.decider import Decider
+from headworks_limiter.rulebook import RuleBook
 from headworks_limiter.store.breaker import Breaker
 from headworks_limiter.store.local import LocalBuckets
 
 PREFIX = "headworks.limiter"
 
 
-def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets) -> None:
+def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets, book: RuleBook) -> None:
     """Tell the numbers of these parts."""
     counters = decider.counters
     labels = ("namespace", "outcome")
@@ -33,3 +34,7 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     about = "1 while the store is asked only now and then, as it fails"
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
+    about = "Times that the rules file was read again"
+    metrics.counter(f"{PREFIX}.rules.reloads", "{read}", about, ("outcome",), book.reloads.read)
+    about = "1 while the rules in use are those of the file"
+    metrics.gauge(f"{PREFIX}.rules.current", "", about, (), one(lambda: book.current))
