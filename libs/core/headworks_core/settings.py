@@ -76,7 +76,8 @@ def load(kind: type[S], argv: Sequence[str]) -> S:
     except ValidationError as error:
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
-            mistakes.append(f"{prefix}{field.upper()}: {item['msg']}" if field else item["msg"])
+            message = item["msg"].removeprefix("Value error, ")
+            mistakes.append(f"{prefix}{field.upper()}: {message}" if field else message)
     if mistakes:
         sys.stderr.write("".join(f"{mistake}\n" for mistake in mistakes))
         raise SystemExit(2)

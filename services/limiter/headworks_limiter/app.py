@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import structlog
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
@@ -19,13 +20,14 @@ from headworks_core.scripts import commands
 from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_permissions, check_server, redis_client, starting
 
-from headworks_limiter.decider import MAX_FLIGHTS, Decider
+from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
 from headworks_limiter.requests import RequestReader
 from headworks_limiter.rulebook import RuleBook
 from headworks_limiter.servicer import LimiterServicer
 from headworks_limiter.settings import Settings
 from headworks_limiter.store.breaker import Breaker
 from headworks_limiter.store.local import LocalBuckets
+from headworks_limiter.store.memory import MemoryBuckets
 from headworks_limiter.store.redis import RedisBuckets
 from headworks_limiter.telemetry import add_metrics
 from headworks_limiter.wire import CODECS
@@ -47,16 +49,11 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address).
     """
     book = RuleBook(settings.rules_file)
-    meta = await _join_store(settings)
-    timeout_s = settings.redis_timeout_ms / 1000
-    async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
-        buckets = RedisBuckets(redis, timeout_s=timeout_s)
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await buckets.prepare(MAX_FLIGHTS)
+    async with _store(settings) as store:
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
-        async with Decider(buckets, local, breaker) as decider:
-            servicer = LimiterServicer(RequestReader(book.rules, meta), decider)
+        async with Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider:
+            servicer = LimiterServicer(RequestReader(book.rules, store.meta), decider)
             async with grpc_server(
                 [bind(add_LimiterServiceServicer_to_server, servicer, CODECS)],
                 address=settings.address,
@@ -64,8 +61,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 max_message_bytes=MAX_MESSAGE_BYTES,
                 drain=servicer.drain,
             ) as (port, health):
-                fitness = StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
-                readiness = Readiness({"store": _as_rules_want(book, fitness)})
+                readiness = Readiness({"store": _as_rules_want(book, store.check)})
                 metrics = Metrics("headworks-limiter", settings.replica_id)
                 add_metrics(metrics, decider, breaker, local, book)
 
@@ -84,11 +80,42 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                     _reloading_on_signal(book),
                 ):
                     namespaces = len(book.rules.namespaces)
-                    log.info("limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=meta.cells)
+                    log.info(
+                        "limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=store.meta.cells
+                    )
                     yield port
 
 
-def _as_rules_want(book: RuleBook, fitness: StoreFitness) -> Check:
+class _Store(NamedTuple):
+    buckets: Buckets
+    meta: cells.Meta
+    check: Check
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[_Store]:
+    """Where the buckets are kept: in Redis, or in this process."""
+    if not settings.enabled:
+        log.warning("limiter.switched_off", effect="every request that is well formed is allowed, and no store asked")
+    elif settings.in_memory:
+        log.warning("store.memory", effect="buckets are gone when this process ends, and no other replica sees them")
+    if settings.in_memory or not settings.enabled:
+        yield _Store(MemoryBuckets(), cells.Meta(events=""), _well)
+        return
+    meta = await _join_store(settings)
+    timeout_s = settings.redis_timeout_ms / 1000
+    async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
+        buckets = RedisBuckets(redis, timeout_s=timeout_s)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await buckets.prepare(MAX_FLIGHTS)
+        yield _Store(buckets, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
+
+
+async def _well() -> str:
+    return ""
+
+
+def _as_rules_want(book: RuleBook, fitness: Check) -> Check:
     """The store's faults, while no rule has an answer of its own for when the store cannot be asked."""
 
     async def check() -> str:

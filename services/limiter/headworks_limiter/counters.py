@@ -24,6 +24,8 @@ class DecisionCounters:
         """Requests answered without the store, by namespace and what they were told."""
         self.unlimited = 0
         """Requests that no rule meets."""
+        self.bypassed = 0
+        """Requests that were allowed because the limiter is switched off."""
         self.failures = 0
         """Script calls that failed."""
         self.sizes = Distribution(SIZE_BOUNDS)

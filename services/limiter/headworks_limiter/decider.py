@@ -55,7 +55,9 @@ class _Load:
 class Decider:
     """Decides requests; those of concurrent calls share script calls."""
 
-    def __init__(self, shared: Buckets, local: LocalBuckets, breaker: Breaker) -> None:
+    def __init__(self, shared: Buckets, local: LocalBuckets, breaker: Breaker, *, enabled: bool = True) -> None:
+        """`enabled` is False to allow everything and ask nobody."""
+        self._enabled = enabled
         self._shared = shared
         self._local = local
         self._breaker = breaker
@@ -85,7 +87,7 @@ class Decider:
 
     async def decide(self, ask: Ask, caller: CallContext) -> Verdict:
         """Decide one request. Raises Unavailable if the store fails and its rules want an error."""
-        if not ask.buckets:
+        if not (ask.buckets and self._enabled):
             return self._unlimited(ask)
         try:
             verdict = (await self._batcher(_Load((ask,), caller, len(ask.buckets))))[0]
@@ -99,6 +101,8 @@ class Decider:
 
     async def decide_all(self, asks: Sequence[Ask], caller: CallContext) -> list[Outcome]:
         """Decide requests of one cell in their order, each all or nothing by itself."""
+        if not self._enabled:
+            return [self._unlimited(ask) for ask in asks]
         outcomes: list[Outcome] = []
         for part in _parts(asks):
             outcomes += await self._decide_part(part, caller)
@@ -145,8 +149,11 @@ class Decider:
         return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0, degraded=True)
 
     def _unlimited(self, ask: Ask) -> Verdict:
-        """No rule meets the request, so it is allowed."""
-        self.counters.unlimited += 1
+        """No rule meets the request, or none is to be enforced, so it is allowed."""
+        if self._enabled:
+            self.counters.unlimited += 1
+        else:
+            self.counters.bypassed += 1
         return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0)
 
     async def _flush(self, loads: list[_Load]) -> list[Sequence[Verdict] | Exception]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from headworks_core.settings import ServiceSettings
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
+
+MEMORY = "memory:"
 
 
 class Settings(ServiceSettings):
@@ -15,12 +19,25 @@ class Settings(ServiceSettings):
     address: str = "127.0.0.1:50051"
     """Where to listen, host:port."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Where the buckets are."""
+    """Where the buckets are; `memory:` keeps them in this process, for a single replica without Redis."""
     redis_timeout_ms: int = Field(default=50, ge=1, le=60_000)
     """Milliseconds until an unanswered store counts as failed; rules say what happens then."""
     rules_file: str = ""
     """The rules, see docs/limiter.md; empty: no namespace exists."""
+    enabled: bool = True
+    """False allows every request that is well formed, and asks no store: the switch for an emergency."""
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
     cells: int = Field(default=1, ge=1, le=4096)
     """Hash tags that the state is spread over; fixed when the first replica ever starts."""
+
+    @model_validator(mode="after")
+    def _memory_is_for_one(self) -> Self:
+        if self.in_memory and self.replicas > 1:
+            raise ValueError("redis_url is memory:, so replicas must be 1: they would not share their buckets")
+        return self
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether there is no Redis."""
+        return self.redis_url == MEMORY

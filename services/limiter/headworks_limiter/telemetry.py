@@ -24,6 +24,8 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.counter(f"{PREFIX}.degraded", "{request}", about, labels, counters.degraded.read)
     about = "Requests that no rule meets"
     metrics.counter(f"{PREFIX}.unlimited", "{request}", about, (), one(lambda: counters.unlimited))
+    about = "Requests allowed because the limiter is switched off"
+    metrics.counter(f"{PREFIX}.bypassed", "{request}", about, (), one(lambda: counters.bypassed))
     about = "Script calls that failed, or came too late"
     metrics.counter(f"{PREFIX}.store.failures", "{call}", about, (), one(lambda: counters.failures))
     metrics.histogram(f"{PREFIX}.batch.size", "{request}", "Requests a script call", (), lambda: [((), counters.sizes)])

@@ -17,6 +17,7 @@ from headworks_limiter.domain.rule import Bucket, Rule
 from headworks_limiter.domain.sliding_window_counter import SlidingWindowCounter
 from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 from headworks_limiter.domain.token_bucket import TokenBucket
+from headworks_limiter.store.memory import MemoryBuckets
 from headworks_limiter.store.redis import RedisBuckets
 from redis.asyncio import Redis
 
@@ -172,3 +173,21 @@ async def test_a_batch_is_decided_as_its_requests_one_after_the_other(
             expected.append((answer, list(outcomes)))
         verdicts = await store.decide(asks)
         assert [(verdict.answer, list(verdict.outcomes)) for verdict in verdicts] == expected, f"batch {number}: {asks}"
+
+
+@pytest.mark.parametrize("seed", [6, 7, 8])
+async def test_memory_answers_as_redis_does_with_ids_too(redis: Redis, seed: int) -> None:
+    walk = Walk(random.Random(seed), lambda rng: rng.choice(ALL)(rng))
+    store = RedisBuckets(redis, timeout_s=10, now_us=lambda: walk.now_us)
+    memory = MemoryBuckets(now_us=lambda: walk.now_us)
+    for number in range(1_000):
+        ask = walk.step()
+        if walk.rng.random() < 0.5:
+            ask.record = f"{{hw:0}}:lim:t:grant:{walk.round}-{walk.rng.randrange(5)}"
+            ask.fingerprint = walk.rng.choice("ab") * 32
+            ask.mode = walk.rng.choice([ask.mode, Mode.RECALL])
+        keys = [bucket.key for bucket in ask.buckets]
+        verdicts = await store.decide([ask]), await memory.decide([ask])
+        assert verdicts[0] == verdicts[1], f"step {number}: {ask}"
+        states = [value if value is None else text(value) for value in await redis.mget(keys)]
+        assert states == [memory._states.get(key) for key in keys], f"step {number}: {ask}"

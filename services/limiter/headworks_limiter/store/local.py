@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode, decide
 from headworks_limiter.domain.rule import Bucket, OnStoreFailure
-
-
-def wall_clock_us() -> int:
-    """This machine's clock, in microseconds since the epoch."""
-    return time.time_ns() // 1000
+from headworks_limiter.store.memory import States, wall_clock_us
 
 
 class LocalBuckets:
@@ -26,9 +20,8 @@ class LocalBuckets:
 
     def __init__(self, *, replicas: int, max_buckets: int = 100_000, now_us: Callable[[], int] = wall_clock_us) -> None:
         self._replicas = replicas
-        self._max_buckets = max_buckets
         self._now_us = now_us
-        self._states: OrderedDict[str, str] = OrderedDict()
+        self._states = States(max_buckets)
 
     def __len__(self) -> int:
         return len(self._states)
@@ -44,15 +37,8 @@ class LocalBuckets:
         answer, outcomes, after = decide(states, ask.permits, ask.mode, self._now_us())
         taken = answer is Answer.ALLOWED and ask.mode is Mode.TAKE
         if taken:
-            self._keep({bucket.key: state for bucket, state in zip(buckets, after, strict=True) if state})
+            self._states.keep({bucket.key: state for bucket, state in zip(buckets, after, strict=True) if state})
         return Verdict(answer, ask.permits if taken else 0, buckets, outcomes, degraded=True)
 
     def _share(self, bucket: Bucket) -> Bucket:
         return Bucket(bucket.key, replace(bucket.rule, params=bucket.rule.params.share(self._replicas)))
-
-    def _keep(self, states: dict[str, str]) -> None:
-        for key, state in states.items():
-            self._states[key] = state
-            self._states.move_to_end(key)
-        while len(self._states) > self._max_buckets:
-            self._states.popitem(last=False)
