@@ -29,7 +29,8 @@ STREAM_S = 60.0
 """After that a new stream is opened, which may find another replica."""
 TRIES = 4
 """Streams that a request is sent on before it fails, as a unary call is tried."""
-AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
+"""The last is what grpc.aio makes of a write to a stream that has just ended, whatever it ended with."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
