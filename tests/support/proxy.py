@@ -25,7 +25,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from typing import Literal, cast
 
@@ -178,7 +178,8 @@ class _Pipe(asyncio.Protocol):
         elif self.peer and self.peer.ended:
             self._link.close()
         else:
-            other.write_eof()
+            with suppress(OSError):  # the other side has reset it, and our transport has not heard of it yet
+                other.write_eof()
 
     def _steer(self) -> None:
         """Read on, or not, by how much is kept."""
