@@ -178,7 +178,7 @@ class _Pipe(asyncio.Protocol):
         elif self.peer and self.peer.ended:
             self._link.close()
         else:
-            with suppress(OSError):  # the other side has reset it, and our transport has not heard of it yet
+            with suppress(OSError):  # it was reset, and the transport has not heard of that yet
                 other.write_eof()
 
     def _steer(self) -> None:
@@ -202,8 +202,7 @@ class _Link:
 
     def __init__(self, owner: Proxy) -> None:
         self._owner = owner
-        self.client = _Pipe(owner.up, self)
-        self.server = _Pipe(owner.down, self)
+        self.client, self.server = _Pipe(owner.up, self), _Pipe(owner.down, self)
         self._connecting: asyncio.Task[None] | None = None
 
     def made(self, pipe: _Pipe) -> None:

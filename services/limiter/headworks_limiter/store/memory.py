@@ -58,9 +58,10 @@ class MemoryBuckets:
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """Decide in this order, in one atomic step."""
         now_us = self._now_us()
-        return [self._decide(ask, now_us) for ask in asks]
+        return [self.decide_at(ask, now_us) for ask in asks]
 
-    def _decide(self, ask: Ask, now_us: int) -> Verdict:
+    def decide_at(self, ask: Ask, now_us: int) -> Verdict:
+        """Decide as if it were `now_us`."""
         known = [(self._states.get(bucket.key), bucket.rule.params) for bucket in ask.buckets]
         recalled = self._recall(ask, now_us)
         if recalled is not None or ask.mode is Mode.RECALL:

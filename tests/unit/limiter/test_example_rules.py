@@ -1,0 +1,108 @@
+"""An hour of traffic through each example file gives the numbers that a person works out by hand."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+
+from headworks_devkit.simulation.arrivals import SECOND_US, Arrival, constant
+from headworks_devkit.simulation.replay import Replay, replay
+from headworks_limiter import rules
+
+FOLDER = Path(__file__).parents[3] / "examples" / "rules"
+MIDNIGHT_US = 1_767_571_200 * SECOND_US  # 2026-01-05, a Monday
+HOUR_S = 3_600
+
+
+def every(seconds: float, length_s: float, namespace: str, **descriptors: str) -> Iterator[Arrival]:
+    """The same request again and again from midnight on."""
+    one = Arrival(MIDNIGHT_US, "default", namespace, descriptors)
+    return constant(one, every_us=seconds * SECOND_US, until_us=MIDNIGHT_US + round(length_s * SECOND_US))
+
+
+def through(name: str, *traffic: Iterator[Arrival]) -> Replay:
+    """All of it, in the order of time, and of the arguments where that is the same."""
+    found = replay(rules.load(FOLDER / f"{name}.yaml"), heapq.merge(*traffic, key=lambda arrival: arrival.at_us))
+    assert not found.errors
+    return found
+
+
+def test_http_api_five_analyses_in_any_hour_and_more_for_those_who_pay() -> None:
+    post = {"caller": "ann", "route": "POST /api/analysis/queue"}
+    assert through("http-api", every(60, HOUR_S, "api", **post)).allowed == 5  # one a minute: those of 0:00 to 0:04
+    assert through("http-api", every(60, 2 * HOUR_S, "api", **post)).allowed == 10  # and of 1:00 to 1:04
+    assert through("http-api", every(60, HOUR_S, "api", **post, tier="signed-in")).allowed == 10
+    assert through("http-api", every(60, HOUR_S, "api", **post, tier="premium")).allowed == 50
+
+
+def test_http_api_reads_come_back_one_every_twelve_seconds() -> None:
+    get = {"caller": "ann", "route": "GET /api/wallets/7"}
+    found = through("http-api", every(1, HOUR_S, "api", **get))
+    assert found.allowed == 60 + 299  # the burst, and 3,599 s / 12 s
+    premium = through("http-api", every(0.5, HOUR_S, "api", **get, tier="premium"))
+    assert premium.allowed == 500 + 4_999  # the burst, and 3,599.5 s / 0.72 s
+
+
+def test_http_api_refreshes_of_all_wallets_share_a_bucket() -> None:
+    def refresh(wallet: int) -> Iterator[Arrival]:
+        return every(20, HOUR_S, "api", caller="ann", route=f"POST /api/wallets/{wallet}/refresh-balance")
+
+    found = through("http-api", refresh(1), refresh(2))
+    # 2 in the first minute, then one a minute as long as the minute before counts, until 30 of the hour are used.
+    assert found.allowed == 30
+    assert found.refused_by["refreshes.1h"] > 0
+
+
+def test_platform_takes_from_address_user_project_and_endpoint_together() -> None:
+    found = through("platform", every(0.5, HOUR_S, "platform", ip="::1", user="ann", project="p", endpoint="GET /x"))
+    assert found.allowed == 1_000 + 999  # the user's limit is the tightest: 1,000, and 3,599.5 s / 3.6 s
+    assert found.refused_by.keys() == {"ip", "user"}
+    crowd = (
+        every(2, HOUR_S, "platform", ip=f"10.0.0.{n}", user=f"u{n}", project="p", endpoint=f"GET /{n}")
+        for n in range(10)
+    )
+    assert through("platform", *crowd).allowed == 5_000 + 4_997  # ten users in one project: 5,000, and 3,598 s / 0.72 s
+
+
+def test_platform_internal_projects_have_no_limit_of_their_own() -> None:
+    crowd = (
+        every(2, HOUR_S, "platform", ip=f"10.0.0.{n}", user=f"u{n}", project="internal-1", endpoint=f"GET /{n}")
+        for n in range(10)
+    )
+    found = through("platform", *crowd)
+    assert (found.allowed, found.refused) == (10 * 1_800, 0)  # 1,800 an hour is less than 1,000 and what comes back
+
+
+def test_platform_three_exports_an_hour_and_twenty_a_day() -> None:
+    export = {"project": "p", "endpoint": "POST /exports"}
+    assert through("platform", every(60, HOUR_S, "platform", **export)).allowed == 3
+    found = through("platform", every(60, 24 * HOUR_S, "platform", **export))
+    assert found.allowed == 20  # 3 in each of six hours, 2 in the seventh
+    assert found.times[6 * 60 + 1][1]
+    assert not any(allowed for _, allowed in found.times[6 * 60 + 2 :])
+
+
+def test_chat_thirty_a_second_in_all_and_twenty_a_minute_for_each() -> None:
+    chats = [every(1, 60, "chat", chat=f"{n:02}") for n in range(40)]
+    found = through("chat", *chats)
+    # The first 30 chats fill each second until their 20 are used; the other 10 get theirs from then on.
+    assert found.allowed == 30 * 20 + 10 * 20
+    assert found.refused_by.keys() == {"in-all", "per-chat"}
+
+
+def test_providers_have_limits_of_their_own() -> None:
+    def calls(provider: str) -> int:
+        return through("providers", every(0.1, HOUR_S, "providers", provider=provider)).allowed
+
+    assert calls("alpha") == 100 + 5_999  # the burst, and 3,599.9 s / 0.6 s
+    assert calls("beta") == 50 + 999  # 3,599.9 s / 3.6 s
+    assert calls("gamma") == 20 + 11_999  # 3,599.9 s / 0.3 s
+    assert calls("unknown") == 10 + 3_599
+
+
+def test_defaults() -> None:
+    assert through("defaults", every(0.1, HOUR_S, "default", user="ann")).allowed == 1_000 + 999
+    assert through("defaults", every(0.1, HOUR_S, "default", project="p")).allowed == 5_000 + 4_999
+    assert through("defaults", every(0.1, 60, "default", ip="::1")).allowed == 100 + 99
+    assert through("defaults", every(0.1, HOUR_S, "default", anonymous="yes")).allowed == 300 + 299
