@@ -30,6 +30,8 @@ class RuleStatus:
     reset_after_s: float
     retry_after_s: float
     allowed: bool
+    shadow: bool = False
+    """The rule is on trial: it counts and tells, and refuses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +64,11 @@ class Decision:
 
 def _rule(rule: limiter_pb2.RuleStatus) -> RuleStatus:
     return RuleStatus(
-        rule.rule, rule.limit, rule.remaining, to_seconds(rule.reset_after), to_seconds(rule.retry_after), rule.allowed
+        rule.rule,
+        rule.limit,
+        rule.remaining,
+        to_seconds(rule.reset_after),
+        to_seconds(rule.retry_after),
+        rule.allowed,
+        rule.shadow,
     )

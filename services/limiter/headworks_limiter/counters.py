@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headworks_core.measures import SIZE_BOUNDS, Distribution, Labels, Tally
 
@@ -19,7 +19,7 @@ class DecisionCounters:
     """Since the start. Labels are names of the rules file."""
 
     def __init__(self) -> None:
-        self._counts = _Counts(Tally(), Tally())
+        self._counts = _Counts(Tally(), Tally(), Tally())
         self.degraded = Tally()
         """Requests answered without the store, by namespace and what they were told."""
         self.unlimited = 0
@@ -34,13 +34,16 @@ class DecisionCounters:
     def decided(self, verdicts: Sequence[Verdict]) -> None:
         """The store has answered a script call."""
         self.sizes.record(len(verdicts))
-        decided, refused = self._counts.decided, self._counts.refused
+        decided, refused, on_trial = self._counts.decided, self._counts.refused, self._counts.on_trial
         for verdict in verdicts:
             decided[verdict.buckets[0].rule, verdict.answer] += 1
             if verdict.answer is Answer.REFUSED:
                 for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True):
-                    if not outcome.allowed:
+                    if not (outcome.allowed or bucket.rule.shadow):
                         refused[bucket.rule] += 1
+            for index in verdict.shadows:
+                if not verdict.outcomes[index].allowed:
+                    on_trial[verdict.buckets[index].rule] += 1
 
     def without_store(self, ask: Ask, outcome: str) -> None:
         """A request was answered by its rules' wish for a failing store: allowed, refused or error."""
@@ -48,7 +51,7 @@ class DecisionCounters:
 
     def fold(self) -> None:
         """Keep the numbers of rules that may not be used any more by their names only."""
-        self._counts = _Counts(self._counts.decisions(), self._counts.refusals())
+        self._counts = _Counts(self._counts.decisions(), self._counts.refusals(), self._counts.shadow_refusals())
 
     def decisions(self) -> Iterable[tuple[Labels, float]]:
         """Requests by namespace and outcome; safe while another thread counts on."""
@@ -58,15 +61,20 @@ class DecisionCounters:
         """How often each rule refused, by namespace and rule; safe while another thread counts on."""
         return self._counts.refusals().read()
 
+    def shadow_refusals(self) -> Iterable[tuple[Labels, float]]:
+        """How often each rule on trial would have refused, by namespace and rule; safe as above."""
+        return self._counts.shadow_refusals().read()
+
 
 class _Counts:
     """Numbers by rule, on top of those by name that were there before."""
 
-    def __init__(self, decisions: Tally, refusals: Tally) -> None:
+    def __init__(self, decisions: Tally, refusals: Tally, shadow_refusals: Tally) -> None:
         self.decided: defaultdict[tuple[Rule, Answer], int] = defaultdict(int)
         """Requests by the first rule that they meet."""
         self.refused: defaultdict[Rule, int] = defaultdict(int)
-        self._decisions, self._refusals = decisions, refusals
+        self.on_trial: defaultdict[Rule, int] = defaultdict(int)
+        self._decisions, self._refusals, self._shadow_refusals = decisions, refusals, shadow_refusals
 
     def decisions(self) -> Tally:
         """By namespace and outcome."""
@@ -77,7 +85,15 @@ class _Counts:
 
     def refusals(self) -> Tally:
         """By namespace and rule."""
-        total = Tally(self._refusals)
-        for rule, count in list(self.refused.items()):
-            total[rule.namespace, rule.name] += count
-        return total
+        return _by_rule(self._refusals, self.refused)
+
+    def shadow_refusals(self) -> Tally:
+        """By namespace and rule."""
+        return _by_rule(self._shadow_refusals, self.on_trial)
+
+
+def _by_rule(before: Tally, counts: Mapping[Rule, int]) -> Tally:
+    total = Tally(before)
+    for rule, count in list(counts.items()):
+        total[rule.namespace, rule.name] += count
+    return total

@@ -8,7 +8,7 @@ from headworks_core.errors import ServiceError
 from headworks_core.grpc_errors import item_error
 
 from headworks_limiter.domain.ask import Verdict
-from headworks_limiter.domain.decision import Answer, governing
+from headworks_limiter.domain.decision import Answer
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Bucket, Rule
 
@@ -30,7 +30,9 @@ class ResultWriter:
         outcomes = verdict.outcomes
         if detail == limiter_pb2.DETAIL_ALL or verdict.degraded or not outcomes:
             return _whole(verdict, detail)
-        index = governing(outcomes) if len(outcomes) > 1 else 0
+        index = verdict.governing
+        if index is None:
+            return _whole(verdict, detail)
         rule = verdict.buckets[index].rule
         if verdict.answer is Answer.ALLOWED:
             granted = self._granted.get(rule)
@@ -109,10 +111,11 @@ def write(reply: limiter_pb2.Decision, verdict: Verdict, detail: limiter_pb2.Det
     outcomes = verdict.outcomes
     if not outcomes:
         return
-    index = governing(outcomes) if len(outcomes) > 1 else 0
-    _write_status(reply.governing, verdict.buckets[index], outcomes[index])
-    if outcomes[index].retry_after_us:
-        _write_duration(reply.retry_after, outcomes[index].retry_after_us)
+    index = verdict.governing
+    if index is not None:
+        _write_status(reply.governing, verdict.buckets[index], outcomes[index])
+        if outcomes[index].retry_after_us:
+            _write_duration(reply.retry_after, outcomes[index].retry_after_us)
     if detail == limiter_pb2.DETAIL_ALL:
         for bucket, outcome in zip(verdict.buckets, outcomes, strict=True):
             _write_status(reply.rules.add(), bucket, outcome)
@@ -124,6 +127,7 @@ def _write_status(status: limiter_pb2.RuleStatus, bucket: Bucket, outcome: RuleO
     status.limit = bucket.rule.params.capacity
     status.remaining = remaining
     status.allowed = allowed
+    status.shadow = bucket.rule.shadow
     _write_duration(status.reset_after, reset_after_us)
     if retry_after_us:
         _write_duration(status.retry_after, retry_after_us)

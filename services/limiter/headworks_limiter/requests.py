@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -13,7 +13,7 @@ from headworks_core.names import NAMESPACE, UUID
 
 from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.decision import Mode
-from headworks_limiter.domain.rule import Bucket, Rules, bucket_key, fingerprint, record_key
+from headworks_limiter.domain.rule import Bucket, Rule, Rules, bucket_key, fingerprint, record_key
 from headworks_limiter.rules import DESCRIPTOR_KEY, MAX_KEYS, MAX_VALUE_BYTES
 
 MAX_PERMITS = 1_000_000_000
@@ -34,6 +34,10 @@ class _Plan(NamedTuple):
     buckets: tuple[Bucket, ...]
     most_permits: int
     """What the smallest bucket can hold."""
+    shadows: tuple[int, ...]
+    """The indexes of the buckets whose rules refuse nothing."""
+    most_on_trial: int
+    """What the smallest of those can hold."""
 
 
 class RequestReader:
@@ -91,7 +95,9 @@ class RequestReader:
             raise invalid(violations)
         if plan is None:
             plan = self._remember(key)
-        ask = Ask(plan.cell, mode, permits, plan.buckets)
+        ask = Ask(plan.cell, mode, permits, plan.buckets, plan.shadows)
+        if permits > plan.most_on_trial:
+            ask.buckets, ask.shadows = _that_can_hold(permits, plan.buckets)
         if request_id:
             ask.record = record_key(self._meta.prefix(plan.cell), tenant, request_id)
             ask.fingerprint = fingerprint(request.namespace, request.descriptors, permits)
@@ -116,12 +122,24 @@ class RequestReader:
         cell = self._meta.cell_of(tenant)
         prefix = self._meta.prefix(cell)
         buckets = tuple(Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules)
-        return _Plan(cell, buckets, min((rule.params.capacity for rule in rules), default=MAX_PERMITS))
+        shadows = tuple(index for index, rule in enumerate(rules) if rule.shadow)
+        most = _least_capacity(rule for rule in rules if not rule.shadow)
+        return _Plan(cell, buckets, most, shadows, _least_capacity(rule for rule in rules if rule.shadow))
+
+
+def _least_capacity(rules: Iterable[Rule]) -> int:
+    return min((rule.params.capacity for rule in rules), default=MAX_PERMITS)
+
+
+def _that_can_hold(permits: int, buckets: Sequence[Bucket]) -> tuple[list[Bucket], list[int]]:
+    """Without the rules on trial that can never allow so much; and the indexes of those that are left."""
+    kept = [bucket for bucket in buckets if not (bucket.rule.shadow and permits > bucket.rule.params.capacity)]
+    return kept, [index for index, bucket in enumerate(kept) if bucket.rule.shadow]
 
 
 def exceeds_limit(ask: Ask) -> InvalidArgument:
     """The error of a request that a rule can never allow."""
-    rule = min((bucket.rule for bucket in ask.buckets), key=lambda rule: rule.params.capacity)
+    rule = min((bucket.rule for bucket in ask.buckets if not bucket.rule.shadow), key=lambda rule: rule.params.capacity)
     message = f"permits {ask.permits:,} exceed the {rule.params.capacity:,} that rule {rule.name} can ever hold"
     return InvalidArgument(message, reason=Reason.PERMITS_EXCEED_LIMIT)
 

@@ -27,7 +27,7 @@ MAX_OVERRIDES = 256
 MAX_VALUE_BYTES = 256
 DESCRIPTOR_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
 
-RULE_KEYS = ("name", "match", *LIMITS, *KINDS, "on_store_failure", "overrides")
+RULE_KEYS = ("name", "match", *LIMITS, *KINDS, "shadow", "on_store_failure", "overrides")
 REQUIRED = ("name", "match")
 OVERRIDE_KEYS = ("tenant", "match", *LIMITS)
 FAILURES = tuple(kind.name.lower() for kind in reversed(OnStoreFailure))
@@ -107,9 +107,10 @@ class _RulesFile:
         name = self._name(fields.get("name"), lines)
         match = self._match(fields["match"].value) if "match" in fields else ()
         failure = self._failure(fields)
+        shadow = "shadow" in fields and self.nodes.boolean(fields["shadow"].value, "shadow") is True
 
         def rules_of(windows: Sequence[Window]) -> list[Rule]:
-            return [Rule(namespace, name + window.suffix, match, window.params, failure) for window in windows]
+            return [Rule(namespace, name + window.suffix, match, window.params, failure, shadow) for window in windows]
 
         windows = self._limits.read(fields, node)
         if windows == [] and "limit" in fields:

@@ -106,6 +106,13 @@ class Nodes:
         self.mistake(node, f"{what}: must be {rule}, not {word!r}")
         return None
 
+    def boolean(self, node: Node, what: str) -> bool | None:
+        """`true` or `false`."""
+        if isinstance(node, ScalarNode) and node.tag == "tag:yaml.org,2002:bool" and node.value in {"true", "false"}:
+            return bool(node.value == "true")
+        self.mistake(node, f"{what}: must be true or false")
+        return None
+
     def integer(self, node: Node, what: str, low: int, high: int) -> int | None:
         """A whole number in decimal digits, which `_` may group."""
         plain = isinstance(node, ScalarNode) and node.tag != _TEXT and _INTEGER.fullmatch(node.value)

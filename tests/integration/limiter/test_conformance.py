@@ -88,7 +88,8 @@ class Walk:
     states: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rules = [Rule("walk", f"rule-{index}", (), self.draw(self.rng)) for index in range(4)]
+        on_trial = [self.rng.random() < 0.2 for _ in range(4)]
+        self.rules = [Rule("walk", f"rule-{n}", (), self.draw(self.rng), shadow=on_trial[n]) for n in range(4)]
 
     def step(self) -> Ask:
         """Let time pass, change a limit now and then, and ask some buckets for permits."""
@@ -110,7 +111,8 @@ class Walk:
         most = min(rule.params.capacity for rule in rules)
         permits = min(most, self.rng.choice([1, 1, 1, 2, most, self.rng.randint(1, most)]))
         mode = self.rng.choice([Mode.TAKE, Mode.TAKE, Mode.TAKE, Mode.LOOK])
-        return Ask(0, mode, permits, [Bucket(self.key(rule), rule) for rule in rules])
+        shadows = [index for index, rule in enumerate(rules) if rule.shadow]
+        return Ask(0, mode, permits, [Bucket(self.key(rule), rule) for rule in rules], shadows)
 
     def key(self, rule: Rule) -> str:
         """Where the rule's bucket is; another place after each start over."""
@@ -133,7 +135,7 @@ class Walk:
             params = FixedWindow(params.limit, rule.params.period, rule.params.first_hit)
         if isinstance(params, SlidingWindowCounter) and isinstance(rule.params, SlidingWindowCounter):
             params = SlidingWindowCounter(params.limit, rule.params.period_us)
-        return Rule(rule.namespace, rule.name, rule.match, params)
+        return Rule(rule.namespace, rule.name, rule.match, params, shadow=rule.shadow)
 
 
 @pytest.mark.parametrize("draw", [*ALL, lambda rng: rng.choice(ALL)(rng)], ids=NAMES)
@@ -147,7 +149,7 @@ async def test_a_thousand_random_steps_have_the_same_outcome_and_state(
         ask = walk.step()
         keys = [bucket.key for bucket in ask.buckets]
         known = [(walk.states.get(bucket.key), bucket.rule.params) for bucket in ask.buckets]
-        answer, outcomes, after = decide(known, ask.permits, ask.mode, walk.now_us)
+        answer, outcomes, after = decide(known, ask.permits, ask.mode, walk.now_us, ask.shadows)
         verdict = (await store.decide([ask]))[0]
         assert (verdict.answer, list(verdict.outcomes)) == (answer, list(outcomes)), f"step {number}: {ask} {known}"
         walk.states.update(zip(keys, after, strict=True))
@@ -168,7 +170,7 @@ async def test_a_batch_is_decided_as_its_requests_one_after_the_other(
         expected = []
         for ask in asks:
             known = [(walk.states.get(bucket.key), bucket.rule.params) for bucket in ask.buckets]
-            answer, outcomes, after = decide(known, ask.permits, ask.mode, walk.now_us)
+            answer, outcomes, after = decide(known, ask.permits, ask.mode, walk.now_us, ask.shadows)
             walk.states.update(zip((bucket.key for bucket in ask.buckets), after, strict=True))
             expected.append((answer, list(outcomes)))
         verdicts = await store.decide(asks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ from headworks_limiter.settings import Settings
 from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import PATIENT_MS, Limiter, request
+from tests.support.http import get
 from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
@@ -96,14 +96,14 @@ async def test_a_file_with_mistakes_changes_nothing_and_shows(redis: Redis, valk
         file.write_text(rules(20, more=", brust: 3"))
         await wait_until(says(client, bad), 10, what="the health to tell")
         assert await allows(client, 10)()
-        page = await metrics_page(port)
+        _, page = await get(f"127.0.0.1:{port}", "/metrics")
         assert "headworks_limiter_rules_current 0" in page
         assert 'headworks_limiter_rules_reloads_total{outcome="failed"} 1' in page
         file.unlink()
         file.write_text(rules(30))
         await wait_until(allows(client, 30), 10, what="the new rules")
         await wait_until(says(client, serving), 10, what="the health to tell")
-        assert "headworks_limiter_rules_current 1" in await metrics_page(port)
+        assert "headworks_limiter_rules_current 1" in (await get(f"127.0.0.1:{port}", "/metrics"))[1]
 
 
 async def test_sighup_reads_the_file_at_once(
@@ -125,11 +125,3 @@ async def test_a_bad_file_at_start_is_an_error(redis: Redis, valkey_url: str, tm
     with pytest.raises(RulesError, match="namespaces: must be a mapping"):
         async with limiter(valkey_url, file):
             pass
-
-
-async def metrics_page(port: int) -> str:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
-    page = (await reader.read()).decode()
-    writer.close()
-    return page

@@ -32,6 +32,17 @@ def test_one_refusal_leaves_every_bucket_as_it_was() -> None:
     assert outcomes == [(True, 7, 300_000, 0), (False, 1, 60 * SECOND_US, 60 * SECOND_US)]
 
 
+def test_a_rule_on_trial_refuses_nothing_and_is_taken_from_only_where_it_allows_it() -> None:
+    _, _, states = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
+    known = [(states[0], GCRA), (states[1], WINDOW)]
+    answer, outcomes, after = decide(known, 2, Mode.TAKE, NOW_US, shadows=[1])
+    assert answer is Answer.ALLOWED
+    assert [outcome.allowed for outcome in outcomes] == [True, False]
+    assert after == [f"{NOW_US}:500000:100000", states[1]]
+    answer, outcomes, after = decide([(states[1], WINDOW), (states[0], GCRA)], 2, Mode.TAKE, NOW_US, shadows=[1])
+    assert (answer, after) == (Answer.REFUSED, [states[1], states[0]])
+
+
 def test_a_look_says_whether_permits_would_be_given_and_what_is_there_now() -> None:
     answer, outcomes, after = decide([(None, GCRA)], 3, Mode.LOOK, NOW_US)
     assert (answer, outcomes, after) == (Answer.ALLOWED, [(True, 10, 0, 0)], [None])

@@ -42,6 +42,7 @@ namespaces:
         limit: 1_000
         per: 2 hours
         burst: 50
+        shadow: true
         on_store_failure: local
       - {name: quota, match: {}, limit: 5, per: month, algorithm: fixed_window, align: first_hit}
   empty:
@@ -51,7 +52,7 @@ namespaces:
     uploads, quota = loaded.namespaces["api"]
     assert uploads.match == (("endpoint", Pattern("POST /uploads")), ("user", Pattern("*")))
     assert uploads.params == Gcra(1_000, 7_200_000_000, 50)
-    assert uploads.on_store_failure is OnStoreFailure.LOCAL
+    assert (uploads.on_store_failure, uploads.shadow, quota.shadow) == (OnStoreFailure.LOCAL, True, False)
     assert quota.params == FixedWindow(5, Period(months=1), first_hit=True)
     assert quota.on_store_failure is OnStoreFailure.ERROR
     assert loaded.namespaces["empty"] == []
@@ -207,6 +208,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines() -> None
             8,
             "an override: unknown key 'algorithm'; allowed: ",
         ),
+        ({"shadow": "maybe"}, 8, "shadow: must be true or false"),
         ({"overrides": "{tenant: a}"}, 8, "overrides: must be a list"),
         ({"burst": "0"}, 8, "burst: must be a whole number"),
         ({"burst": "5", "algorithm": "fixed_window"}, 8, "burst: only for algorithm gcra and token_bucket"),

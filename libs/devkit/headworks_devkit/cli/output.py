@@ -151,6 +151,7 @@ def decision_table(decision: Decision) -> Table:
         table.add_column(column)
     for rule in decision.rules:
         allowed = "[green]yes[/green]" if rule.allowed else "[red]no[/red]"
+        allowed += " (on trial)" if rule.shadow else ""
         retry = f"{rule.retry_after_s:.3f} s" if rule.retry_after_s else ""
         reset = f"{rule.reset_after_s:.3f} s"
         table.add_row(rule.rule, allowed, f"{rule.remaining:,}", f"{rule.limit:,}", reset, retry)

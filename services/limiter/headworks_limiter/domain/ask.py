@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headworks_limiter.domain.decision import Answer, Mode
+from headworks_limiter.domain.decision import Answer, Mode, governing
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Bucket, OnStoreFailure
 
@@ -18,14 +18,17 @@ class Ask:
     mode: Mode
     permits: int
     buckets: Sequence[Bucket]
+    shadows: Sequence[int] = ()
+    """The indexes of the buckets whose rules refuse nothing."""
     record: str = ""
     """The key that its grant is recorded under; empty: it is not."""
     fingerprint: str = ""
 
     @property
     def on_store_failure(self) -> OnStoreFailure:
-        """The strictest wish of its rules."""
-        return max(bucket.rule.on_store_failure for bucket in self.buckets)
+        """The strictest wish of its rules, as far as they refuse anything."""
+        wishes = (bucket.rule.on_store_failure for bucket in self.buckets if not bucket.rule.shadow)
+        return max(wishes, default=OnStoreFailure.ALLOW)
 
 
 @dataclass(slots=True)
@@ -37,8 +40,18 @@ class Verdict:
     buckets: Sequence[Bucket] = ()
     outcomes: Sequence[RuleOutcome] = ()
     degraded: bool = False
+    shadows: Sequence[int] = ()
+    """The indexes of the buckets whose rules refuse nothing."""
 
     @property
     def allowed(self) -> bool:
         """Whether the permits may be, or were, taken."""
         return self.answer is Answer.ALLOWED or self.answer is Answer.REPLAYED
+
+    @property
+    def governing(self) -> int | None:
+        """The index of the rule that decided; None where none could."""
+        if not self.shadows:
+            return governing(self.outcomes) if self.outcomes else None
+        deciding = [index for index in range(len(self.outcomes)) if index not in self.shadows]
+        return deciding[governing([self.outcomes[index] for index in deciding])] if deciding else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import IntEnum
 
 from headworks_limiter.domain.algorithms import Params, take
@@ -39,14 +39,22 @@ Decided = tuple[Answer, Sequence[RuleOutcome], Sequence[str | None]]
 """The answer, what each rule says, and the states afterwards."""
 
 
-def decide(buckets: Sequence[tuple[str | None, Params]], permits: int, mode: Mode, now_us: int) -> Decided:
+def decide(
+    buckets: Sequence[tuple[str | None, Params]],
+    permits: int,
+    mode: Mode,
+    now_us: int,
+    shadows: Container[int] = (),
+) -> Decided:
     """Take `permits` from every bucket, given as state and thresholds, or from none.
+
+    Those whose indexes are in `shadows` are taken from where they allow it, and refuse nothing.
 
     Where nothing is taken (a look, a refusal) the outcomes say what each bucket holds as it stands. Same steps as
     `store/scripts/decide.lua`. `permits` is at least 1 and at most the capacity of each bucket.
     """
     taken = [take(state, permits, params, now_us) for state, params in buckets]
-    allowed = all(outcome.allowed for outcome, _ in taken)
+    allowed = all(outcome.allowed or index in shadows for index, (outcome, _) in enumerate(taken))
     if allowed and mode is Mode.TAKE:
         return Answer.ALLOWED, [outcome for outcome, _ in taken], [state for _, state in taken]
     outcomes = [
@@ -58,6 +66,8 @@ def decide(buckets: Sequence[tuple[str | None, Params]], permits: int, mode: Mod
 
 def governing(outcomes: Sequence[RuleOutcome]) -> int:
     """The index of the rule that decided: the longest wait if one has to wait, else the fewest permits left."""
+    if len(outcomes) == 1:
+        return 0
     waits = [outcome.retry_after_us for outcome in outcomes]
     longest = max(waits)
     if longest:

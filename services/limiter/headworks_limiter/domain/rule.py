@@ -43,6 +43,8 @@ class Rule:
     match: Match
     params: Params
     on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
+    shadow: bool = False
+    """It counts and tells, and refuses nothing."""
     overrides: Sequence[Override] = ()
     """The first that fits stands in for this rule."""
     id: str = field(init=False)
@@ -119,9 +121,8 @@ class Rules:
     @property
     def outlive_the_store(self) -> bool:
         """Whether some rule has an answer of its own for when the store cannot be asked."""
-        return any(
-            rule.on_store_failure is not OnStoreFailure.ERROR for rules in self.namespaces.values() for rule in rules
-        )
+        enforced = (rule for rules in self.namespaces.values() for rule in rules if not rule.shadow)
+        return any(rule.on_store_failure is not OnStoreFailure.ERROR for rule in enforced)
 
     def meeting(self, namespace: str, tenant: str, descriptors: Mapping[str, str]) -> list[Rule] | None:
         """The rules that a tenant's request meets; None: there is no such namespace."""

@@ -29,7 +29,9 @@ class LocalBuckets:
     def decide(self, ask: Ask) -> Verdict:
         """Decide by the request's `local` rules alone. More permits than a share can hold are a STORE_FAILURE."""
         buckets = [
-            self._share(bucket) for bucket in ask.buckets if bucket.rule.on_store_failure is OnStoreFailure.LOCAL
+            self._share(bucket)
+            for bucket in ask.buckets
+            if bucket.rule.on_store_failure is OnStoreFailure.LOCAL and not bucket.rule.shadow
         ]
         if any(ask.permits > bucket.rule.params.capacity for bucket in buckets):
             return Verdict(Answer.STORE_FAILURE, degraded=True)

@@ -67,14 +67,14 @@ class MemoryBuckets:
         if recalled is not None or ask.mode is Mode.RECALL:
             answer, permits = recalled or (Answer.UNRECORDED, 0)
             _, outcomes, _ = decide(known, 0, Mode.LOOK, now_us)
-            return Verdict(answer, permits, ask.buckets, outcomes)
-        answer, outcomes, after = decide(known, ask.permits, ask.mode, now_us)
+            return Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows)
+        answer, outcomes, after = decide(known, ask.permits, ask.mode, now_us, ask.shadows)
         if answer is not Answer.ALLOWED or ask.mode is not Mode.TAKE:
-            return Verdict(answer, 0, ask.buckets, outcomes)
+            return Verdict(answer, 0, ask.buckets, outcomes, shadows=ask.shadows)
         self._states.keep({bucket.key: state for bucket, state in zip(ask.buckets, after, strict=True) if state})
         if ask.record:
             self._states.keep({ask.record: f"{now_us + RECORD_US}:{ask.permits}:{ask.fingerprint}"})
-        return Verdict(answer, ask.permits, ask.buckets, outcomes)
+        return Verdict(answer, ask.permits, ask.buckets, outcomes, shadows=ask.shadows)
 
     def _recall(self, ask: Ask, now_us: int) -> tuple[Answer, int] | None:
         """What the request's id already has, and the permits granted."""

@@ -61,7 +61,7 @@ def encode(asks: Sequence[Ask]) -> tuple[list[str], str]:
         for bucket in ask.buckets:
             requests.append(keys.setdefault(bucket.key, len(keys) + 1))
             requests.append(rules.setdefault(bucket.rule, len(rules) + 1))
-    batch = {"rules": [rule.params.thresholds for rule in rules], "requests": requests}
+    batch = {"rules": [(*rule.params.thresholds, int(rule.shadow)) for rule in rules], "requests": requests}
     return list(keys), JSON.encode(batch)
 
 
@@ -75,6 +75,6 @@ def _verdicts(asks: Sequence[Ask], reply: Sequence[int]) -> list[Verdict]:
             RuleOutcome(reply[entry] == 1, reply[entry + 1], reply[entry + 2], reply[entry + 3])
             for entry in range(at + 2, end, 4)
         ]
-        verdicts.append(Verdict(answer, permits, ask.buckets, outcomes))
+        verdicts.append(Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows))
         at = end
     return verdicts

@@ -71,20 +71,22 @@ class Decision(_message.Message):
     def __init__(self, allowed: _Optional[bool] = ..., permits: _Optional[int] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., governing: _Optional[_Union[RuleStatus, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., degraded: _Optional[bool] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class RuleStatus(_message.Message):
-    __slots__ = ("rule", "limit", "remaining", "reset_after", "retry_after", "allowed")
+    __slots__ = ("rule", "limit", "remaining", "reset_after", "retry_after", "allowed", "shadow")
     RULE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     rule: str
     limit: int
     remaining: int
     reset_after: _duration_pb2.Duration
     retry_after: _duration_pb2.Duration
     allowed: bool
-    def __init__(self, rule: _Optional[str] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allowed: _Optional[bool] = ...) -> None: ...
+    shadow: bool
+    def __init__(self, rule: _Optional[str] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allowed: _Optional[bool] = ..., shadow: _Optional[bool] = ...) -> None: ...
 
 class PermitResult(_message.Message):
     __slots__ = ("decision", "error")

@@ -3,7 +3,7 @@
 -- KEYS     the distinct buckets and grant records of the batch, in any order
 -- ARGV[1]  now_us  us since the epoch; "" means the server's own clock
 -- ARGV[2]  batch   JSON, as it is decoded at once, by C:
---            rules     a list for each: its algorithm and four thresholds (see the includes)
+--            rules     a list for each: its algorithm and four thresholds (see the includes); shadow 0|1: it refuses nothing
 --            requests  one flat list, for each request: mode 0 look | 1 take | 2 recall;
 --                      permits, >= 1 and at most what each bucket can hold;
 --                      record, an index of KEYS or 0; fingerprint of the request; number of buckets,
@@ -48,7 +48,8 @@ end
 
 local changed, lives_us, dirty -- by index of KEYS: new value, its time to live; and the indexes in order
 local reply, filled -- the list that is returned, and its length
-local after, resets_us = {}, {} -- by bucket of the request at hand: the state if permits are taken, and its reset
+local after, resets_us = {}, {} -- by bucket of the request at hand: the state if permits are taken, false if the bucket
+-- refuses them; and its reset
 
 local function state(key)
   return changed[key] or states[key] or nil
@@ -67,13 +68,13 @@ local function take(at, permits)
 end
 
 -- Ask the `count` buckets from requests[at] for permits, 0 to look, and write down what each says; returns whether all
--- allow it. Takes nothing yet.
+-- allow it, but for those on trial. Takes nothing yet.
 local function ask(at, count, permits)
   local all = true
   for bucket = 1, count do
     local allowed, remaining, reset_us, retry_us, value = take(at + 2 * bucket - 2, permits)
-    all = all and allowed
-    after[bucket], resets_us[bucket] = value, reset_us
+    all = all and (allowed or rules[requests[at + 2 * bucket - 1]][6] == 1)
+    after[bucket], resets_us[bucket] = allowed and value, reset_us
     reply[filled + 1], reply[filled + 2] = allowed and 1 or 0, remaining
     reply[filled + 3], reply[filled + 4] = reset_us, retry_us
     filled = filled + 4
@@ -120,7 +121,9 @@ local function decide(at, writable)
     return all and (mode == TAKE and UNSTORED or ALLOWED) or REFUSED, 0
   end
   for bucket = 1, count do
-    change(requests[buckets + 2 * bucket - 2], after[bucket], resets_us[bucket])
+    if after[bucket] then
+      change(requests[buckets + 2 * bucket - 2], after[bucket], resets_us[bucket])
+    end
   end
   if record > 0 then
     change(record, string.format('%d:%d:%s', now_us + RECORD_US, permits, fingerprint), RECORD_US)
