@@ -22,6 +22,7 @@ RARE = {  # what needs something to go wrong, or a queue's time to pass
     "headworks_errors_total",
     "headworks_store_errors_total",
     "headworks_limiter_decisions_total",
+    "headworks_limiter_shadow_refusals_total",
     "headworks_limiter_refusals_total",
     "headworks_limiter_degraded_total",
     "headworks_scheduler_repairs_total",
