@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from headworks_devkit.processes import child
 
+from tests.bench import report
 from tests.bench.__main__ import GROUPS, chosen
 from tests.bench.figures import OWN, PEERS, Sheet
 from tests.bench.peers.environments import PROGRAMS
@@ -39,6 +40,23 @@ async def test_figures_are_measured_and_written_with_their_conditions(tmp_path: 
         assert figure["unit"] == OWN[name].unit
         assert figure["conditions"], name
         assert name in said
+
+
+def test_the_report_has_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"date": "2026-01-05", "commit": "abc", "cpus": 2, "machine": "m", "python": "3.11", "spin_ms": [250, 260]}
+    Sheet(OWN, tmp_path / "own.json", more={"run": run}).put("jobs_drain_per_s", 19_000)
+    found = {"submit_per_s": 5_000, "drain_per_s": 1_000, "packages": ["arq==1"], "setting": "fast"}
+    limiters = {"headworks": {"unary": 5e3, "stream": 1e5}, "limits": {"per_s": 9, "way": "sync", "packages": ["l==1"]}}
+    sheet = Sheet(PEERS, tmp_path / "peers.json", more={"run": run, "jobs": {"arq": found}, "limiters": limiters})
+    sheet.put("jobs_drain_vs_best_peer", 11.5)
+
+    report.main([tmp_path / "own.json", tmp_path / "peers.json"])
+
+    said = capsys.readouterr().out
+    assert "| `jobs_drain_per_s` | 19,000 jobs/s | >= 20,000: **missed** |" in said
+    assert "| arq | 5,000 | 1,000 | arq==1 | fast |" in said
+    assert "| headworks, stream | 100,000 |" in said
+    assert "| `jobs_drain_vs_best_peer` | 11.5 | >= 10: met |" in said
 
 
 def test_every_figure_belongs_to_one_group() -> None:
