@@ -11,7 +11,7 @@ from headworks_limiter.rules import Mistake, RulesError, load
 from rich.console import Console
 from rich.table import Table
 
-from headworks_devkit.cli import exits, parsing, simulate
+from headworks_devkit.cli import exits, explain, parsing, simulate
 from headworks_devkit.cli.output import decision_record, decision_table, print_json
 from headworks_devkit.cli.targets import Targets, targets_of
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 
     ```
     headworks limits validate rules.yaml
+    headworks limits explain rules.yaml api user=alice plan=premium
     headworks limits simulate rules.yaml api user=alice --rate 20/minute
     headworks limits check api user=alice endpoint=/search
     headworks limits consume api user=alice --permits 5
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 
 Namespace = Annotated[str, typer.Argument(help="The set of rules to apply.")]

@@ -34,6 +34,17 @@ def fits(match: Match, descriptors: Mapping[str, str]) -> bool:
     return True
 
 
+def mismatch(match: Match, descriptors: Mapping[str, str]) -> str:
+    """The first key that keeps the descriptors from fitting, in a few words; empty: they fit."""
+    for key, pattern in match:
+        value = descriptors.get(key)
+        if value is None:
+            return f"{key} is missing"
+        if not pattern.fits(value):
+            return f"{key} is not {pattern.text}"
+    return ""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Rule:
     """One rule. Equal to itself only, so that it is a cheap key."""
@@ -56,6 +67,10 @@ class Rule:
     def meets(self, descriptors: Mapping[str, str]) -> bool:
         """Whether all its keys are present with matching values."""
         return fits(self.match, descriptors)
+
+    def mismatch(self, descriptors: Mapping[str, str]) -> str:
+        """Why a request does not meet it, in a few words; empty: it does."""
+        return mismatch(self.match, descriptors)
 
     def for_caller(self, tenant: str, descriptors: Mapping[str, str]) -> Sequence[Rule]:
         """What stands for this rule, which meets the request: itself, or what the first override that fits says."""
