@@ -34,16 +34,20 @@ class DecisionCounters:
     def decided(self, verdicts: Sequence[Verdict]) -> None:
         """The store has answered a script call."""
         self.sizes.record(len(verdicts))
-        decided, refused, on_trial = self._counts.decided, self._counts.refused, self._counts.on_trial
         for verdict in verdicts:
-            decided[verdict.buckets[0].rule, verdict.answer] += 1
-            if verdict.answer is Answer.REFUSED:
-                for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True):
-                    if not (outcome.allowed or bucket.rule.shadow):
-                        refused[bucket.rule] += 1
-            for index in verdict.shadows:
-                if not verdict.outcomes[index].allowed:
-                    on_trial[verdict.buckets[index].rule] += 1
+            self.decided_here(verdict)
+
+    def decided_here(self, verdict: Verdict) -> None:
+        """One request was decided, by the store or by what it has said before."""
+        decided, refused, on_trial = self._counts.decided, self._counts.refused, self._counts.on_trial
+        decided[verdict.buckets[0].rule, verdict.answer] += 1
+        if verdict.answer is Answer.REFUSED:
+            for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True):
+                if not (outcome.allowed or bucket.rule.shadow):
+                    refused[bucket.rule] += 1
+        for index in verdict.shadows:
+            if not verdict.outcomes[index].allowed:
+                on_trial[verdict.buckets[index].rule] += 1
 
     def without_store(self, ask: Ask, outcome: str) -> None:
         """A request was answered by its rules' wish for a failing store: allowed, refused or error."""

@@ -15,6 +15,7 @@ from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unava
 from headworks_core.telemetry import is_sampled
 
 from headworks_limiter.counters import DecisionCounters
+from headworks_limiter.denials import Denials
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.rule import OnStoreFailure
@@ -62,6 +63,8 @@ class Decider:
         self._local = local
         self._breaker = breaker
         self.counters = DecisionCounters()
+        self._clock = asyncio.get_running_loop().time
+        self.denials = Denials(self._clock)
         self._batcher: MicroBatcher[_Load, Sequence[Verdict]] = MicroBatcher(
             self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
         )
@@ -89,6 +92,9 @@ class Decider:
         """Decide one request. Raises Unavailable if the store fails and its rules want an error."""
         if not (ask.buckets and self._enabled):
             return self._unlimited(ask)
+        known = self._known(ask)
+        if known is not None:
+            return known
         try:
             verdict = (await self._batcher(_Load((ask,), caller, len(ask.buckets))))[0]
         except _Expired:
@@ -109,17 +115,28 @@ class Decider:
         return outcomes
 
     async def _decide_part(self, asks: Sequence[Ask], caller: CallContext) -> list[Outcome]:
-        limited = [ask for ask in asks if ask.buckets]
+        told = [self._known(ask) for ask in asks]
+        limited = [ask for ask, known in zip(asks, told, strict=True) if ask.buckets and known is None]
         verdicts: Sequence[Verdict | None] = [None] * len(limited)
         if limited:
             try:
                 verdicts = await self._batcher(_Load(limited, caller, sum(len(ask.buckets) for ask in limited)))
             except _Expired as error:
-                return [error] * len(asks)
+                return [error if known is None else known for known in told]
             except STORE_FAILURES:
                 pass  # each request's rules say what now
         answers = iter(verdicts)
-        return [self._outcome(ask, next(answers)) if ask.buckets else self._unlimited(ask) for ask in asks]
+        return [
+            known or (self._outcome(ask, next(answers)) if ask.buckets else self._unlimited(ask))
+            for ask, known in zip(asks, told, strict=True)
+        ]
+
+    def _known(self, ask: Ask) -> Verdict | None:
+        """A refusal that still holds."""
+        known = self.denials.find(ask)
+        if known is not None:
+            self.counters.decided_here(known)
+        return known
 
     def _outcome(self, ask: Ask, verdict: Verdict | None) -> Outcome:
         if verdict is not None and verdict.answer is not Answer.UNSTORED:
@@ -185,8 +202,10 @@ class Decider:
         """One script call. Its span's parent is the first call that is sampled."""
         admitted_at = self._breaker.admit()
         traceparent = next(filter(is_sampled, (load.caller.traceparent for load in loads)), "")
+        asks = [ask for load in loads for ask in load.asks]
+        asked_at = self._clock()
         try:
-            verdicts = await self._shared.decide([ask for load in loads for ask in load.asks], traceparent=traceparent)
+            verdicts = await self._shared.decide(asks, traceparent=traceparent)
         except STORE_FAILURES as error:
             self._breaker.failed(admitted_at)
             self.counters.failures += 1
@@ -194,6 +213,7 @@ class Decider:
             raise
         self._breaker.succeeded()
         self.counters.decided(verdicts)
+        self.denials.note(asks, verdicts, asked_at)
         answers, first = [], 0
         for load in loads:
             answers.append(verdicts[first : first + len(load.asks)])

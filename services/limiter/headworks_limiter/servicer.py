@@ -39,6 +39,7 @@ class LimiterServicer:
         self._reader.use(rules)
         self._writer = ResultWriter()
         self._decider.counters.fold()
+        self._decider.denials.forget()
 
     async def Check(
         self, request: limiter_service_pb2.CheckRequest, caller: CallContext

@@ -20,6 +20,8 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.counter(f"{PREFIX}.decisions", "{request}", about, labels, counters.decisions)
     about = "Times that a rule refused"
     metrics.counter(f"{PREFIX}.refusals", "{request}", about, ("namespace", "rule"), counters.refusals)
+    about = "Requests refused by what the store has said shortly before"
+    metrics.counter(f"{PREFIX}.denials.cached", "{request}", about, (), one(lambda: decider.denials.answered))
     about = "Times that a rule on trial would have refused"
     metrics.counter(f"{PREFIX}.shadow_refusals", "{request}", about, ("namespace", "rule"), counters.shadow_refusals)
     about = "Requests answered without the store, by what they were told"

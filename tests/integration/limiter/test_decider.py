@@ -95,7 +95,7 @@ async def test_a_large_batch_goes_in_parts_and_in_order(decider: Decider, store:
     outcomes = await decider.decide_all([ask(rules=64)] * 100, CALLER)
     assert [isinstance(each, Verdict) and each.allowed for each in outcomes] == [True] * 10 + [False] * 90
     assert all(buckets <= MAX_BUCKETS for _, buckets in store.calls)
-    assert sum(buckets for _, buckets in store.calls) == 6_400
+    assert sum(buckets for _, buckets in store.calls) <= 6_400  # fewer where what was refused before need not be asked
 
 
 async def test_a_script_call_may_have_thousands_of_keys(redis: Redis) -> None:

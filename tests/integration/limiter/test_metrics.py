@@ -39,8 +39,8 @@ async def test_decisions_are_counted_by_namespace_and_refusals_by_rule(redis: Re
     assert value(seen, "headworks_limiter_refusals_total", namespace="api", rule="per-user") == 0
     assert value(seen, "headworks_limiter_unlimited_total") == 1
     assert value(seen, "headworks_errors_total", reason="PERMITS_EXCEED_LIMIT") >= 1
-    assert value(seen, "headworks_limiter_batch_size_count") >= 6
-    assert value(seen, "headworks_script_duration_seconds_count", script="decide") >= 6
+    assert value(seen, "headworks_limiter_batch_size_count") >= 5
+    assert value(seen, "headworks_script_duration_seconds_count", script="decide") >= 5
     assert value(seen, "headworks_limiter_calls_open") == 0
 
 
