@@ -28,6 +28,8 @@ GROUPS: dict[str, tuple[Callable[[Scale, Sheet], Awaitable[None]], tuple[str, ..
     "limiter-latency": (limits.latency, ("limiter_check_p99_ms", "limiter_check_half_p99_ms")),
     "limiter-batch": (limits.batch, ("limiter_batch_per_s",)),
     "limiter-stream": (limits.stream, ("limiter_stream_per_s",)),
+    "limiter-stream-3": (limits.stream_three, ("limiter_stream_3rules_per_s",)),
+    "limiter-denied": (limits.denied, ("limiter_denied_hot_per_s",)),
     "limiter-client": (limits.client, ("limiter_client_batched_per_s", "limiter_client_batched_vs_unary")),
     "far-jobs": (far.jobs, ("jobs_drain_1ms_per_s", "pickup_1ms_p99_ms")),
     "far-limiter": (far.limiter, ("limiter_unary_1ms_per_s", "limiter_check_1ms_p99_ms", "limiter_stream_1ms_per_s")),

@@ -77,6 +77,10 @@ OWN: dict[str, Figure] = {
     "limiter_check_half_p99_ms": Figure("ms", "the same at 50 % of capacity"),
     "limiter_batch_per_s": Figure("decisions/s", "ConsumeBatch of 100, 8 under way"),
     "limiter_stream_per_s": Figure("decisions/s", "ConsumeStream, messages of 100", least(120_000)),
+    "limiter_stream_3rules_per_s": Figure(
+        "decisions/s", "ConsumeStream, three rules each, messages of 100", least(60_000)
+    ),
+    "limiter_denied_hot_per_s": Figure("calls/s", "Consume of a user whose limit is used up, 64 callers"),
     "limiter_client_batched_per_s": Figure(
         "decisions/s", "64 coroutines that call LimiterClient.consume()", least(25_000)
     ),

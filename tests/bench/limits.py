@@ -94,10 +94,24 @@ async def stream(scale: Scale, sheet: Sheet) -> None:
     await _messages("limiter_stream_per_s", "consume_stream", scale, sheet)
 
 
-async def _messages(name: str, workload: str, scale: Scale, sheet: Sheet) -> None:
+async def stream_three(scale: Scale, sheet: Sheet) -> None:
+    """limiter_stream_3rules_per_s."""
+    rules = "gcra by user, sliding_window_counter by endpoint, fixed_window for all"
+    await _messages("limiter_stream_3rules_per_s", "consume_stream_3", scale, sheet, rule=rules)
+
+
+async def denied(scale: Scale, sheet: Sheet) -> None:
+    """limiter_denied_hot_per_s."""
+    async with valkey() as store, line.limiter(store) as (address, pid):
+        best, runs, cpu_us = await best_of(address, pid, "consume_denied", scale, CALLERS)
+    told = {"callers": CALLERS, "connections": 1, "rule": "one a day, by user", "taken": "best run"}
+    sheet.put("limiter_denied_hot_per_s", best, runs_per_s=runs, limiter_cpu_us_per_decision=cpu_us, **told)
+
+
+async def _messages(name: str, workload: str, scale: Scale, sheet: Sheet, *, rule: str = RULE) -> None:
     async with valkey() as store, line.limiter(store) as (address, pid):
         best, runs, cpu_us = await best_of(address, pid, workload, scale)
-    told = {"messages_of": 100, "under_way": BATCHES, "connections": 1, "rule": RULE}
+    told = {"messages_of": 100, "under_way": BATCHES, "connections": 1, "rule": rule}
     sheet.put(name, best, runs_per_s=runs, limiter_cpu_us_per_decision=cpu_us, **told, taken="best run")
 
 

@@ -32,7 +32,15 @@ RULES = """
 namespaces:
   bench:
     rules:
-      - {name: per-user, match: {user: "*"}, limit: 1_000_000, per: 1s}
+      - {name: per-user, match: {user: "*"}, limit: 1_000_000/second}
+  three:
+    rules:
+      - {name: per-user, match: {user: "*"}, limit: 1_000_000/second}
+      - {name: per-endpoint, match: {endpoint: "*"}, limit: 100_000_000/minute, algorithm: sliding_window_counter}
+      - {name: in-all, match: {}, limit: 1_000_000_000/day, algorithm: fixed_window}
+  hot:
+    rules:
+      - {name: one, match: {user: "*"}, limit: 1/day}
 """
 _TOPICS = itertools.count(1)
 

@@ -46,9 +46,9 @@ class _Calls:
         return {}
 
 
-def _permits() -> list[limiter_pb2.PermitRequest]:
+def _permits(namespace: str = "bench") -> list[limiter_pb2.PermitRequest]:
     return [
-        limiter_pb2.PermitRequest(namespace="bench", descriptors={"user": f"user-{number}", "endpoint": "GET /x"})
+        limiter_pb2.PermitRequest(namespace=namespace, descriptors={"user": f"user-{number}", "endpoint": "GET /x"})
         for number in range(USERS)
     ]
 
@@ -67,8 +67,22 @@ class Consume(_Calls):
             raise ValueError("refused")
 
 
-def _batches() -> list[list[limiter_pb2.PermitRequest]]:
-    permits = _permits()
+class ConsumeDenied(_Calls):
+    """Unary Consume of a user whose limit is used up."""
+
+    def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
+        self._stubs: list[Any] = [LimiterServiceStub(channel) for channel in channels]
+        self._request = limiter_service_pb2.ConsumeRequest(request=_permits("hot")[0])
+
+    async def call(self, number: int, intended_ns: int) -> None:
+        """One refusal; the very first may be a grant."""
+        reply = await self._stubs[number % len(self._stubs)].Consume(self._request)
+        if reply.decision.allowed and number > 1_000:
+            raise ValueError("allowed")
+
+
+def _batches(namespace: str = "bench") -> list[list[limiter_pb2.PermitRequest]]:
+    permits = _permits(namespace)
     return [[permits[(start + index) % USERS] for index in range(BATCH)] for start in range(0, USERS, 17)]
 
 
@@ -93,12 +107,13 @@ class ConsumeStream:
     """Messages of 100 requests; one stream a channel, shared by the callers."""
 
     items = BATCH
+    namespace = "bench"
 
     def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
         stubs: list[Any] = [LimiterServiceStub(channel) for channel in channels]
         self._streams = [stub.ConsumeStream() for stub in stubs]
         self._locks = [asyncio.Lock() for _ in stubs]
-        self._batches = _batches()
+        self._batches = _batches(self.namespace)
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._readers = [asyncio.ensure_future(self._read(stream)) for stream in self._streams]
@@ -128,6 +143,12 @@ class ConsumeStream:
             await stream.done_writing()
         await asyncio.gather(*self._readers)
         return {}
+
+
+class ConsumeStream3(ConsumeStream):
+    """The same, where each request meets three rules of three algorithms."""
+
+    namespace = "three"
 
 
 def _submission(task: str, payload: bytes = b"{}", **fields: Any) -> pb.JobSubmission:
@@ -219,7 +240,9 @@ class Pickup(_Calls):
 WORKLOADS: dict[str, type[Workload]] = {
     "consume": Consume,
     "consume_batch": ConsumeBatch,
+    "consume_denied": ConsumeDenied,
     "consume_stream": ConsumeStream,
+    "consume_stream_3": ConsumeStream3,
     "submit": Submit,
     "submit_20": Submit20,
     "queue_op": QueueOp,
