@@ -16,7 +16,8 @@ Req = TypeVar("Req")
 Res = TypeVar("Res")
 
 _SCHEDULER = "headworks.scheduler.v1.SchedulerService"
-_SERVICES = ("headworks.limiter.v1.LimiterService", _SCHEDULER, "headworks.scheduler.v1.AdminService")
+_LIMITER = "headworks.limiter.v1.Limiter"
+_SERVICES = (f"{_LIMITER}Service", f"{_LIMITER}AdminService", _SCHEDULER, "headworks.scheduler.v1.AdminService")
 _ONCE = {"service": _SCHEDULER, "method": "RedriveJob"}
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):")
 

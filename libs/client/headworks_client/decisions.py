@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headworks.limiter.v1 import limiter_pb2
+from headworks.limiter.v1 import admin_service_pb2, limiter_pb2
 
 from headworks_client.durations import to_seconds
 
@@ -32,6 +32,24 @@ class RuleStatus:
     allowed: bool
     shadow: bool = False
     """The rule is on trial: it counts and tells, and refuses nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleExplanation:
+    """What a rule makes of a request."""
+
+    rule: str
+    why_not: str
+    """Why the request does not meet it; empty when it does."""
+    status: RuleStatus | None
+    """What its bucket holds; None when the request does not meet it."""
+    overridden: bool
+    """An override holds in place of the rule as it is written."""
+
+    @classmethod
+    def from_proto(cls, rule: admin_service_pb2.RuleExplanation) -> RuleExplanation:
+        """The explanation as the limiter sent it."""
+        return cls(rule.rule, rule.why_not, _rule(rule.status) if rule.HasField("status") else None, rule.overridden)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from headworks.limiter.v1 import admin_service_pb2 as admin_pb
 from headworks.limiter.v1 import limiter_pb2
 from headworks.limiter.v1 import limiter_service_pb2 as pb
+from headworks.limiter.v1.admin_service_pb2_grpc import LimiterAdminServiceStub
 from headworks.limiter.v1.limiter_service_pb2_grpc import LimiterServiceStub
 from headworks_core import telemetry
 from headworks_core.errors import ServiceError
 from headworks_core.grpc_errors import from_item
 
 from headworks_client.channel import Connection
-from headworks_client.decisions import Decision
+from headworks_client.decisions import Decision, RuleExplanation
 from headworks_client.sharing import SharedStream
 
 BATCH_MAX = 500
 _SERVICE = "headworks.limiter.v1.LimiterService"
+_ADMIN = "headworks.limiter.v1.LimiterAdminService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class LimiterCalls:
 
     def open(self) -> None:
         """Make it usable."""
-        self._stub = LimiterServiceStub(self._connection.open())
+        channel = self._connection.open()
+        self._stub, self._admin = LimiterServiceStub(channel), LimiterAdminServiceStub(channel)
 
     async def check(
         self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
@@ -86,6 +90,18 @@ class LimiterCalls:
             except ServiceError as error:
                 outcomes += [error] * len(batch)
         return outcomes
+
+    async def explain(self, namespace: str, descriptors: Mapping[str, str]) -> list[RuleExplanation]:
+        """What every rule of a namespace makes of a request, and what the buckets hold. Changes nothing."""
+        request = admin_pb.ExplainRulesRequest(namespace=namespace, descriptors=descriptors)
+        reply = await self._connection.call(self._admin.ExplainRules, f"{_ADMIN}/ExplainRules", request)
+        return [RuleExplanation.from_proto(rule) for rule in reply.rules]
+
+    async def reset(self, namespace: str, descriptors: Mapping[str, str], *, rule: str = "") -> list[str]:
+        """Make the buckets full again that such a request is held against, or one rule's; the names of the rules."""
+        request = admin_pb.ResetBucketsRequest(namespace=namespace, descriptors=descriptors, rule=rule)
+        reply = await self._connection.call(self._admin.ResetBuckets, f"{_ADMIN}/ResetBuckets", request)
+        return list(reply.rules)
 
 
 class LimiterClient(LimiterCalls):

@@ -18,7 +18,7 @@ from headworks_client.admin import AdminCalls
 from headworks_client.backoff import Backoff
 from headworks_client.blocking import BlockingConnection, iterate, run
 from headworks_client.calls import ANY_JOB, SchedulerCalls
-from headworks_client.decisions import Decision
+from headworks_client.decisions import Decision, RuleExplanation
 from headworks_client.filters import JobFilter
 from headworks_client.jobs import result_of
 from headworks_client.limiter import LimiterCalls, PermitRequest
@@ -77,6 +77,14 @@ class SyncLimiterClient(_Client[LimiterCalls]):
     ) -> list[Decision | ServiceError]:
         """One outcome a request, in the same order; each is all or nothing by itself."""
         return run(self._calls.consume_batch(requests, detail_all=detail_all))
+
+    def explain(self, namespace: str, descriptors: Mapping[str, str]) -> list[RuleExplanation]:
+        """What every rule of a namespace makes of a request (see LimiterClient)."""
+        return run(self._calls.explain(namespace, descriptors))
+
+    def reset(self, namespace: str, descriptors: Mapping[str, str], *, rule: str = "") -> list[str]:
+        """Make buckets full again (see LimiterClient)."""
+        return run(self._calls.reset(namespace, descriptors, rule=rule))
 
 
 class SyncAdminClient(_Client[AdminCalls]):

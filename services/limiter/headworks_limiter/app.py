@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import structlog
+from headworks.limiter.v1.admin_service_pb2_grpc import add_LimiterAdminServiceServicer_to_server
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
 from headworks_core.fitness import StoreFitness
@@ -20,6 +21,7 @@ from headworks_core.scripts import commands
 from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_permissions, check_server, redis_client, starting
 
+from headworks_limiter.admin import LimiterAdminServicer
 from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
 from headworks_limiter.requests import RequestReader
 from headworks_limiter.rulebook import RuleBook
@@ -53,9 +55,14 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
         async with Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider:
-            servicer = LimiterServicer(RequestReader(book.rules, store.meta), decider)
+            reader = RequestReader(book.rules, store.meta)
+            servicer = LimiterServicer(reader, decider)
+            admin = LimiterAdminServicer(reader, decider)
             async with grpc_server(
-                [bind(add_LimiterServiceServicer_to_server, servicer, CODECS)],
+                [
+                    bind(add_LimiterServiceServicer_to_server, servicer, CODECS),
+                    bind(add_LimiterAdminServiceServicer_to_server, admin),
+                ],
                 address=settings.address,
                 grace_s=settings.shutdown_grace_s,
                 max_message_bytes=MAX_MESSAGE_BYTES,

@@ -39,6 +39,9 @@ class Buckets(Protocol):
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> Sequence[Verdict]:
         """Decide in this order, in one atomic step; all asks are of one cell."""
 
+    async def reset(self, keys: Sequence[str]) -> int:
+        """Make these buckets of one cell full again; how many were not."""
+
 
 class _Expired(Unavailable):
     """The caller's deadline passed before the store was asked; nothing was taken."""
@@ -113,6 +116,17 @@ class Decider:
         for part in _parts(asks):
             outcomes += await self._decide_part(part, caller)
         return outcomes
+
+    async def look(self, ask: Ask) -> Verdict:
+        """What the store holds for a request now, whatever its rules want done when it fails. Raises Unavailable."""
+        return (await self._shared.decide([ask]))[0] if ask.buckets else Verdict(Answer.ALLOWED)
+
+    async def reset(self, keys: Sequence[str]) -> int:
+        """Make these buckets of one cell full again; how many were not. Raises Unavailable: the outcome is unknown."""
+        try:
+            return await self._shared.reset(keys)
+        finally:
+            self.denials.forget()
 
     async def _decide_part(self, asks: Sequence[Ask], caller: CallContext) -> list[Outcome]:
         told = [self._known(ask) for ask in asks]

@@ -113,15 +113,16 @@ def write(reply: limiter_pb2.Decision, verdict: Verdict, detail: limiter_pb2.Det
         return
     index = verdict.governing
     if index is not None:
-        _write_status(reply.governing, verdict.buckets[index], outcomes[index])
+        write_status(reply.governing, verdict.buckets[index], outcomes[index])
         if outcomes[index].retry_after_us:
             _write_duration(reply.retry_after, outcomes[index].retry_after_us)
     if detail == limiter_pb2.DETAIL_ALL:
         for bucket, outcome in zip(verdict.buckets, outcomes, strict=True):
-            _write_status(reply.rules.add(), bucket, outcome)
+            write_status(reply.rules.add(), bucket, outcome)
 
 
-def _write_status(status: limiter_pb2.RuleStatus, bucket: Bucket, outcome: RuleOutcome) -> None:
+def write_status(status: limiter_pb2.RuleStatus, bucket: Bucket, outcome: RuleOutcome) -> None:
+    """Fill in what one rule says."""
     allowed, remaining, reset_after_us, retry_after_us = outcome
     status.rule = bucket.rule.name
     status.limit = bucket.rule.params.capacity

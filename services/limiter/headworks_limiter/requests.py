@@ -56,6 +56,11 @@ class RequestReader:
         self._asks.clear()
 
     @property
+    def rules(self) -> Rules:
+        """Those that hold now."""
+        return self._rules
+
+    @property
     def remembered(self) -> int:
         """How many descriptors it knows."""
         return len(self._plans)

@@ -46,6 +46,17 @@ NOT_A_UUID = [
 NOT_AN_ENUM = [99, -1]
 NOT_A_TRACE = ["x" * 56, "x" * 100_000]
 CROOKED = [Duration(seconds=1, nanos=-1), Duration(seconds=-1, nanos=1), Duration(seconds=1, nanos=INT32)]
+NOT_DESCRIPTORS: list[Any] = [
+    {},
+    {f"k{n}": "v" for n in range(17)},
+    {"": "v"},
+    {"K": "v"},
+    {"x" * 65: "v"},
+    {"a b": "v"},
+    {"k": ""},
+    {"k": "x" * 257},
+    {"k": "é" * 129},
+]
 
 
 def lasting(low_s: float, high_s: float) -> list[Duration]:
@@ -107,17 +118,12 @@ BAD: dict[str, list[Any]] = {
     "ListWorkersRequest.queue": NOT_A_QUEUE,
     "ListWorkersRequest.live_only": [],
     "PermitRequest.namespace": NOT_A_NAME,
-    "PermitRequest.descriptors": [
-        {},
-        {f"k{n}": "v" for n in range(17)},
-        {"": "v"},
-        {"K": "v"},
-        {"x" * 65: "v"},
-        {"a b": "v"},
-        {"k": ""},
-        {"k": "x" * 257},
-        {"k": "é" * 129},
-    ],
+    "PermitRequest.descriptors": NOT_DESCRIPTORS,
+    "ExplainRulesRequest.namespace": NOT_A_NAME,
+    "ExplainRulesRequest.descriptors": NOT_DESCRIPTORS,
+    "ResetBucketsRequest.namespace": NOT_A_NAME,
+    "ResetBucketsRequest.descriptors": NOT_DESCRIPTORS,
+    "ResetBucketsRequest.rule": ["x" * 86, "x" * 100_000, "A", "a b", "a.b.c", "per-k\n", "é", "\x00"],
     "PermitRequest.permits": [0, -1, 1_000_000_001, INT64, -INT64],
     "PermitRequest.request_id": NOT_A_UUID,
     "PermitRequest.detail": NOT_AN_ENUM,

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from headworks.limiter.v1 import admin_service_pb2 as limiter_admin
 from headworks.limiter.v1 import limiter_pb2 as limits
 from headworks.limiter.v1 import limiter_service_pb2 as limiter
 from headworks.scheduler.v1 import admin_service_pb2 as admin
@@ -127,6 +128,8 @@ GOOD: dict[str, Callable[[World], Message]] = {
     "Consume": lambda _: limiter.ConsumeRequest(request=_permits()),
     "ConsumeBatch": lambda _: limiter.ConsumeBatchRequest(requests=[_permits()]),
     "ConsumeStream": lambda _: limiter.ConsumeStreamRequest(requests=[_permits()]),
+    "ExplainRules": lambda _: limiter_admin.ExplainRulesRequest(namespace="api", descriptors={"k": "v"}),
+    "ResetBuckets": lambda _: limiter_admin.ResetBucketsRequest(namespace="api", descriptors={"k": "v"}),
     "ListQueues": lambda _: admin.ListQueuesRequest(),
     "GetQueue": lambda _: admin.GetQueueRequest(queue="default"),
     "ListWorkers": lambda _: admin.ListWorkersRequest(),
@@ -164,6 +167,7 @@ async def running_world(valkey_url: str, folder: Path, **settings: Any) -> Async
             api = "headworks.scheduler.v1."
             served = {
                 "headworks.limiter.v1.LimiterService": limiter_port,
+                "headworks.limiter.v1.LimiterAdminService": limiter_port,
                 f"{api}SchedulerService": ports.api,
                 f"{api}AdminService": ports.api,
                 "headworks.worker.v1.WorkerService": ports.worker,

@@ -35,6 +35,10 @@ class Counted:
         self.calls.append(({ask.cell for ask in asks}, sum(len(ask.buckets) for ask in asks)))
         return await self._inner.decide(asks, traceparent=traceparent)
 
+    async def reset(self, keys: Sequence[str]) -> int:
+        """As the store does."""
+        return await self._inner.reset(keys)
+
 
 @pytest.fixture
 def store(redis: Redis) -> Counted:

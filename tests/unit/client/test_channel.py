@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from headworks.limiter.v1 import admin_service_pb2 as limiter_admin_pb2
 from headworks.limiter.v1 import limiter_service_pb2
 from headworks.scheduler.v1 import admin_service_pb2, scheduler_service_pb2
 from headworks_client.backoff import Backoff
@@ -30,7 +31,7 @@ def test_the_services_that_may_be_retried_are_those_of_the_protos() -> None:
 
     assert [entry["service"] for entry in methods["name"]] == [
         service.full_name
-        for module in (limiter_service_pb2, scheduler_service_pb2, admin_service_pb2)
+        for module in (limiter_service_pb2, limiter_admin_pb2, scheduler_service_pb2, admin_service_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
     ]
     # A server's gRPC answers CANCELLED where it never began the call.

@@ -12,7 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from headworks_devkit.cli import exits, explain, parsing, simulate
-from headworks_devkit.cli.output import decision_record, decision_table, print_json
+from headworks_devkit.cli.output import (
+    decision_record,
+    decision_table,
+    explanation_record,
+    explanation_table,
+    print_json,
+)
 from headworks_devkit.cli.targets import Targets, targets_of
 
 app = typer.Typer(
@@ -22,6 +28,7 @@ app = typer.Typer(
     headworks limits validate rules.yaml
     headworks limits explain rules.yaml api user=alice plan=premium
     headworks limits simulate rules.yaml api user=alice --rate 20/minute
+    headworks limits inspect api user=alice
     headworks limits check api user=alice endpoint=/search
     headworks limits consume api user=alice --permits 5
     ```
@@ -117,6 +124,58 @@ def consume(
         async with _client(targets) as client:
             decision = await client.consume(namespace, wanted, permits, request_id=request_id or None, detail_all=True)
             return _show(decision, as_json=as_json)
+
+    exits.execute(main, asking=_asking(targets))
+
+
+@app.command()
+def inspect(context: typer.Context, namespace: Namespace, descriptors: Descriptors, as_json: Json = False) -> None:
+    """Say what every rule makes of a request and what its bucket holds, as the limiter knows it; changes nothing.
+
+    ```
+    headworks limits inspect api user=alice "endpoint=POST /x"
+    ```
+    """
+    targets, wanted = targets_of(context), parsing.pairs(descriptors)
+
+    async def main() -> int:
+        async with _client(targets) as client:
+            rules = await client.explain(namespace, wanted)
+        if as_json:
+            for rule in rules:
+                print_json(explanation_record(rule))
+        else:
+            Console().print(explanation_table(rules))
+        return exits.OK
+
+    exits.execute(main, asking=_asking(targets))
+
+
+@app.command()
+def reset(
+    context: typer.Context,
+    namespace: Namespace,
+    descriptors: Descriptors,
+    rule: Annotated[str, typer.Option(help="Only the bucket of this rule.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make the buckets full again that a request is held against.
+
+    ```
+    headworks limits reset api user=alice
+    headworks limits reset api user=alice --rule per-user
+    ```
+    """
+    targets, wanted = targets_of(context), parsing.pairs(descriptors)
+
+    async def main() -> int:
+        async with _client(targets) as client:
+            rules = await client.reset(namespace, wanted, rule=rule)
+        if as_json:
+            print_json({"namespace": namespace, "rules": rules})
+        else:
+            typer.echo(f"full again: {', '.join(rules)}" if rules else "the request meets no rule")
+        return exits.OK
 
     exits.execute(main, asking=_asking(targets))
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from headworks_client import Decision, JobSnapshot, JobState
+from headworks_client import Decision, JobSnapshot, JobState, RuleExplanation
 from headworks_client.payloads import JSON, Content
 from rich.table import Table
 from rich.text import Text
@@ -155,4 +155,23 @@ def decision_table(decision: Decision) -> Table:
         retry = f"{rule.retry_after_s:.3f} s" if rule.retry_after_s else ""
         reset = f"{rule.reset_after_s:.3f} s"
         table.add_row(rule.rule, allowed, f"{rule.remaining:,}", f"{rule.limit:,}", reset, retry)
+    return table
+
+
+def explanation_record(rule: RuleExplanation) -> dict[str, Any]:
+    """What a rule makes of a request, for scripts."""
+    return dataclasses.asdict(rule)
+
+
+def explanation_table(rules: Sequence[RuleExplanation]) -> Table:
+    """What rules make of a request, for people."""
+    table = Table("rule", "meets", "remaining", "limit", "full again in", box=None, pad_edge=False)
+    for rule in rules:
+        if rule.status is None:
+            table.add_row(rule.rule, f"[dim]no: {rule.why_not}[/dim]", "", "", "")
+            continue
+        notes = [*(["override"] if rule.overridden else []), *(["on trial"] if rule.status.shadow else [])]
+        meets = "[green]yes[/green]" + (f" ({', '.join(notes)})" if notes else "")
+        numbers = (f"{rule.status.remaining:,}", f"{rule.status.limit:,}", f"{rule.status.reset_after_s:.3f} s")
+        table.add_row(rule.rule, meets, *numbers)
     return table

@@ -32,6 +32,10 @@ class States:
         """The state; None: unused, or forgotten."""
         return self._states.get(key)
 
+    def drop(self, key: str) -> bool:
+        """Forget it; whether there was anything."""
+        return self._states.pop(key, None) is not None
+
     def keep(self, states: Mapping[str, str]) -> None:
         """Write them down."""
         for key, state in states.items():
@@ -59,6 +63,10 @@ class MemoryBuckets:
         """Decide in this order, in one atomic step."""
         now_us = self._now_us()
         return [self.decide_at(ask, now_us) for ask in asks]
+
+    async def reset(self, keys: Sequence[str]) -> int:
+        """Make these buckets full again; how many were not."""
+        return sum(self._states.drop(key) for key in keys)
 
     def decide_at(self, ask: Ask, now_us: int) -> Verdict:
         """Decide as if it were `now_us`."""

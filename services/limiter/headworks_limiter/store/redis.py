@@ -33,6 +33,7 @@ class RedisBuckets:
         self._timeout_s = timeout_s
         self._now_us = now_us
         self._decide = scripts.load("headworks_limiter.store", "decide")
+        self._reset = scripts.load("headworks_limiter.store", "reset")
 
     async def prepare(self, connections: int) -> None:
         """Open connections and hand over the script, so that the first requests find both. May take its time."""
@@ -48,6 +49,14 @@ class RedisBuckets:
         except TimeoutError as error:
             raise Unavailable("the store did not answer in time") from error
         return _verdicts(asks, reply)
+
+    async def reset(self, keys: Sequence[str]) -> int:
+        """Make these buckets of one cell full again; how many were not. Raises Unavailable: the outcome is unknown."""
+        try:
+            held: int = await within(self._timeout_s, self._reset(self._redis, keys, ()))
+        except TimeoutError as error:
+            raise Unavailable("the store did not answer in time") from error
+        return held
 
 
 def encode(asks: Sequence[Ask]) -> tuple[list[str], str]:
