@@ -18,7 +18,7 @@ Res = TypeVar("Res")
 _SCHEDULER = "headworks.scheduler.v1.SchedulerService"
 _LIMITER = "headworks.limiter.v1.Limiter"
 _SERVICES = (f"{_LIMITER}Service", f"{_LIMITER}AdminService", _SCHEDULER, "headworks.scheduler.v1.AdminService")
-_ONCE = {"service": _SCHEDULER, "method": "RedriveJob"}
+_ONCE = [{"service": _SCHEDULER, "method": method} for method in ("RedriveJob", "RedriveJobs")]
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):")
 
 
@@ -31,8 +31,8 @@ def service_config() -> str:
     """`round_robin` over all addresses, and retries of UNAVAILABLE and of what a server cancels.
 
     Calls of these services may be repeated: reads and cancels by nature, consuming and submitting because the client
-    sends a request id with each, redriving many because each page begins where the last one ended. Not so RedriveJob:
-    the second call would be told that the job is not dead.
+    sends a request id with each. Not so redriving: the second call would be told that the job is not dead, or would
+    send back others than the first one, whose names nobody heard.
     """
     retry = {
         "maxAttempts": 4,
@@ -46,7 +46,7 @@ def service_config() -> str:
         {
             "loadBalancingConfig": [{"round_robin": {}}],
             "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-            "methodConfig": [methods, {"name": [_ONCE]}],
+            "methodConfig": [methods, {"name": _ONCE}],
         }
     )
 

@@ -103,6 +103,7 @@ class EventReader:
         self._from_beginning = from_beginning
         self._connection = dict(connection or {})
         self._commit_every_s = commit_every_s
+        self._remember = remember
         self._seen = _LastSeen(remember)
         self._buffer: deque[ConsumerRecord[bytes, bytes]] = deque()
         self._current: Event | None = None
@@ -219,6 +220,8 @@ class EventReader:
         self._finish(event)
 
     def _finish(self, event: Event) -> None:
+        if event is not self._current:  # its partition was taken away meanwhile, or it has been left behind
+            return
         self._current = None
         self._mark(TopicPartition(event.topic, event.partition), event.offset)
 
@@ -288,6 +291,10 @@ class EventReader:
         gone = set(places)
         kept = [record for record in self._buffer if TopicPartition(record.topic, record.partition) not in gone]
         self._buffer = deque(kept)
+        if self._current and TopicPartition(self._current.topic, self._current.partition) in gone:
+            self._current = None
+        if self._failed & gone:  # what failed must be new again if it comes back to us; so must all, for a moment
+            self._seen = _LastSeen(self._remember)
         self._failed -= gone
         for place in gone:
             self._done.pop(place, None)

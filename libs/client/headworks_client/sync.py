@@ -171,6 +171,8 @@ class SyncSchedulerClient(_Client["SchedulerCalls[SyncJob]"]):
         left = dict.fromkeys(names)
         backoff = Backoff(0.05, 5.0)
         while left:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{len(left)} of the jobs had not ended after {timeout_s} s")
             self._connection.check()
             stub = SchedulerServiceStub(self._connection.open())
             request = pb.WatchJobsRequest(names=left, terminal_only=terminal_only)

@@ -30,6 +30,7 @@ from headworks_worker.tracing import attempt_span
 log = structlog.get_logger(__name__)
 
 STOP_S = 5.0  # that an async handler has to end after its timeout, before it is reported without having ended
+NO_THREAD, NO_THREAD_S = "the worker can start no thread", 5.0
 UNKNOWN_TASK = "(unknown)"
 OUTCOMES = {"success": "succeeded", "failed": "failed", "released": "released", "lost": "lost"}
 DRAIN_STOP_S = 1.0  # that handlers have to end when the grace is over
@@ -143,7 +144,10 @@ class Pool:
             attempt.halt = self._loop.create_task(self._run(attempt, registered)).cancel
         else:
             thread_work = partial(contextvars.copy_context().run, self._run_in_thread, attempt, registered)
-            self._threads.submit(thread_work)
+            try:
+                self._threads.submit(thread_work)
+            except RuntimeError:
+                self._end(attempt, outcomes.released(attempt, NO_THREAD, delay_s=NO_THREAD_S))
 
     async def _run(self, attempt: Attempt, registered: Registered) -> None:
         attempt.started = True
@@ -220,6 +224,8 @@ class Pool:
 
     def _abandon(self, attempt: Attempt) -> None:
         """Report a handler that does not end; its slot stays taken until it does."""
+        if attempt.timer is not None:
+            attempt.timer.cancel()
         self._running.pop(attempt.key)
         attempt.abandoned = True
         log.warning("handler.does_not_end", task=attempt.spec.task, job=attempt.key[0], stop=str(attempt.stop))

@@ -24,6 +24,7 @@ from headworks_client import (
 from headworks_core.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 
 from tests.support.fake_api import QUEUE, FakeApi
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 T = TypeVar("T")
@@ -173,3 +174,11 @@ async def test_a_client_from_before_a_fork_is_refused(api: FakeApi, monkeypatch:
             client.get("a")
         with pytest.raises(FailedPrecondition, match="before a fork"):
             client.job("a").result()
+
+
+def test_a_wait_without_a_scheduler_ends_in_time() -> None:
+    began, used = time.monotonic(), time.process_time()
+    with SyncSchedulerClient(f"127.0.0.1:{free_port()}") as client, pytest.raises(TimeoutError):
+        client.job("tenants/default/queues/default/jobs/0-0").result(timeout_s=1.5)
+    assert time.monotonic() - began < 3
+    assert time.process_time() - used < 1

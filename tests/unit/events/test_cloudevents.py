@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from headworks.events.v1.events_pb2 import JobEvent
 from headworks.scheduler.v1 import job_pb2
 from headworks_scheduler.domain.events import OutboxEntry
 from headworks_scheduler.sinks.cloudevents import Encoder, Malformed
+
+from tests.support.memory import resident_mb
 
 TAIL = "0198c0de-1234-7abc-8def-0123456789ab"
 NAME = f"tenants/acme/queues/mail/jobs/3-{TAIL}"
@@ -98,3 +102,14 @@ def test_what_the_scripts_did_not_write_is_malformed(changes: dict[str, bytes]) 
     with pytest.raises(Malformed):
         encoder.encode(entry(**changes))
     assert encoder.encode(entry()) == Encoder(3).encode(entry())
+
+
+def test_encoding_keeps_no_memory() -> None:
+    """A message keeps every text that was ever set in it, so it is renewed now and then."""
+    encoder = Encoder(0)
+    for _ in range(20_000):
+        encoder.encode(entry())
+    before = resident_mb(os.getpid())
+    for _ in range(200_000):
+        encoder.encode(entry())
+    assert resident_mb(os.getpid()) - before < 5  # it was 23

@@ -1,61 +1,43 @@
-"""Threads for plain functions."""
+"""A system that gives no more threads costs time, never a job."""
 
 from __future__ import annotations
 
 import threading
 
+import pytest
 from headworks_worker.threads import Threads
 
 
-def run(threads: Threads, count: int) -> list[str]:
-    """Run functions one after the other; the names of their threads."""
-    names: list[str] = []
-    for _ in range(count):
-        ran = threading.Event()
+def test_what_no_new_thread_can_take_is_done_by_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, done, first = Threads(4), threading.Semaphore(0), threading.Event()
 
-        def function(ran: threading.Event = ran) -> None:
-            names.append(threading.current_thread().name)
-            ran.set()
+    def wait() -> None:
+        first.wait(10)
+        done.release()
 
-        threads.submit(function)
-        assert ran.wait(5)
-    return names
-
-
-def test_functions_run_at_the_same_time_up_to_the_limit() -> None:
-    threads = Threads(3)
-    started, go, ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
-
-    def function() -> None:
-        started.release()
-        go.wait(5)
-        ended.release()
-
-    for _ in range(5):
-        threads.submit(function)
-    for _ in range(3):
-        assert started.acquire(timeout=5)
-    assert not started.acquire(blocking=False)
-    go.set()
-    for _ in range(5):
-        assert ended.acquire(timeout=5)
+    threads.submit(wait)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _refuse)
+        threads.submit(done.release)
+        first.set()
+        assert done.acquire(timeout=10)
+        assert done.acquire(timeout=10)
+    threads.submit(done.release)
+    assert done.acquire(timeout=10)
     threads.close()
 
 
-def test_idle_threads_end_when_it_is_closed() -> None:
-    before = set(threading.enumerate())
-    threads = Threads(4)
-    run(threads, 8)
-    own = set(threading.enumerate()) - before
+def test_without_any_thread_the_caller_hears_of_it_and_the_next_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, done = Threads(2), threading.Semaphore(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _refuse)
+        with pytest.raises(RuntimeError, match="no more"):
+            threads.submit(done.release)
+    threads.submit(done.release)
+    assert done.acquire(timeout=10)
+    assert not done.acquire(timeout=0.05)  # what was refused is not run after all
     threads.close()
 
-    for thread in own:
-        thread.join(5)
-    assert 1 <= len(own) <= 4
-    assert not any(thread.is_alive() for thread in own)
 
-
-def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
-    threads = Threads(1)
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name in run(threads, 1))
-    threads.close()
+def _refuse(thread: threading.Thread) -> None:
+    raise RuntimeError("no more threads")

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from headworks_client import Decision, JobSnapshot, JobState, RuleExplanation
@@ -68,7 +69,8 @@ def content_record(content: Content | None) -> Any:
     if content is None:
         return None
     if content.content_type in ("", JSON):
-        return content.decode()
+        with suppress(ValueError):  # whatever it says, it is not
+            return content.decode()
     return {"content_type": content.content_type, "base64": base64.b64encode(content.data).decode()}
 
 

@@ -28,6 +28,10 @@ class Malformed(ValueError):
     """The entry is none that the scheduler's scripts wrote; no later attempt can send it."""
 
 
+REUSED = 1_000
+"""Events that one message is used for: it keeps the memory of every text that was ever set in it."""
+
+
 class Encoder:
     """Encodes the entries of one cell. Not for concurrent use: one message is used again and again."""
 
@@ -39,8 +43,7 @@ class Encoder:
             ("content-type", b"application/protobuf"),
         ]
         self._types: dict[bytes, Header] = {}
-        self._event = JobEvent()
-        self._time = self._event.time  # getting a submessage costs as much as setting four fields
+        self._renew()
         self._second = -1
         self._second_text = ""
 
@@ -58,6 +61,9 @@ class Encoder:
         job = f"tenants/{tenant}/queues/{queue}/jobs/{number}"
         key = job.encode()
         second, micros = divmod(int(at), 1_000_000)
+        if not self._left:
+            self._renew()
+        self._left -= 1
         if second != self._second:
             self._begin(second)
         event = self._event
@@ -83,6 +89,11 @@ class Encoder:
             ("ce_sequence", sequence),
         ]
         return Record(tenant, key, event.SerializeToString(), headers, second * 1000 + micros // 1000)
+
+    def _renew(self) -> None:
+        self._event = JobEvent()
+        self._time = self._event.time  # getting a submessage costs as much as setting four fields
+        self._second, self._left = -1, REUSED
 
     def _type(self, name: bytes) -> Header:
         if not name.isalpha():

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from headworks_core.cells import Meta
 from headworks_core.measures import Tally
 from headworks_core.scripts import Argument, Script, load
+from headworks_core.store import store_errors
 from redis.asyncio import Redis
 
 from headworks_scheduler.domain.jobs import (
@@ -168,6 +169,11 @@ class JobStore:
         for item in items:
             args += [item.ref, item.lease_id, item.delay_us, item.traceparent]
         return self._count(items, await self._call("release", cell, args, traceparent), RELEASED)
+
+    async def ping(self) -> None:
+        """Whether the store answers. Raises Unavailable."""
+        with store_errors():
+            await self._redis.ping()
 
     async def reap(self, cell: int, *, limit: int = BATCH_MAX) -> Reaped:
         """Take the jobs of ended leases from their workers."""
