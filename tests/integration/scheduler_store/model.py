@@ -29,7 +29,7 @@ from headworks_scheduler.store.jobs import Reaped, StoreOptions
 
 from tests.integration.scheduler_store.modelled import TERMINAL, WAITING, Job, Told
 
-WATCHERS_MAX = 8
+WATCHERS_MAX = 64
 
 
 class CellModel:

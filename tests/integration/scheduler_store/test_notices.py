@@ -204,11 +204,11 @@ async def test_a_job_that_nobody_watches_is_not_told_of(driver: Driver, hear: He
         assert await heard() == []
 
 
-async def test_a_watch_is_kept_once_a_replica_and_for_the_last_eight(driver: Driver, clock: Clock) -> None:
+async def test_a_watch_is_kept_once_a_replica_and_for_the_last_64(driver: Driver, clock: Clock) -> None:
     ref = await driver.submit()
-    for n in [*range(9), 8]:
+    for n in [*range(65), 8]:
         await Driver(driver.redis, clock, replica=f"r{n}").store.read(0, [ref], watch=True)
-    assert (await driver.fields(ref))["watch"] == "r1 r2 r3 r4 r5 r6 r7 r8"
+    assert (await driver.fields(ref))["watch"] == " ".join(f"r{number}" for number in range(1, 65))
 
 
 async def test_a_finished_job_is_read_but_not_watched(driver: Driver) -> None:

@@ -6,12 +6,13 @@
 -- ARGV[3]... refs, at most 500
 --
 -- returns  one list of field, value, ... a ref; empty for a job that does not exist
--- effect   the watcher is added to the field `watch` of jobs that have not ended; the last 8 watchers are kept. The first
+-- effect   the watcher is added to the field `watch` of jobs that have not ended; the last 64 watchers are kept. The first
 --          write is ZREM, which a server out of memory allows
 -- cost     O(fields) a job
 --@include prelude
 
 local watcher = ARGV[2]
+local WATCHERS = 64 -- more replicas than anybody has; the oldest of more would not be told
 local TERMINAL = {[SUCCEEDED] = true, [DEAD] = true, [CANCELLED] = true}
 local jobs = {}
 
@@ -27,7 +28,7 @@ local function watch(key)
     end
     kept[#kept + 1] = id
   end
-  if #kept == 8 then
+  if #kept == WATCHERS then
     table.remove(kept, 1)
   end
   kept[#kept + 1] = watcher
