@@ -132,7 +132,12 @@ def results_are_the_last_leases(history: History) -> Iterator[Finding]:
 
 
 def leases_are_kept(history: History) -> Iterator[Finding]:
-    """A lease starts once, and is not given to another before its time unless its handler had ended or given back."""
+    """A lease starts once, and is not given to another before its time unless its handler had ended or given back.
+
+    A worker reports an attempt that ran too long; it may be killed before the handler has written down its own end.
+    What was told of such an attempt is that the job is tried again, which is never told of one that was lost.
+    """
+    failed = {(heard.job, heard.attempt) for heard in history.heard if heard.transition == "retrying"}
     ends: dict[tuple[str, int], Handled] = {}
     for line in history.handled:
         if line.what != START:
@@ -141,7 +146,7 @@ def leases_are_kept(history: History) -> Iterator[Finding]:
         for line, after in pairwise(began):
             if line.lease == after.lease:
                 yield Finding("lease", job, f"lease {line.lease} began on {line.worker} and again on {after.worker}")
-            elif not _over(ends.get((job, line.lease)), after.lease):
+            elif not (_over(ends.get((job, line.lease)), after.lease) or (job, line.attempt) in failed):
                 held_s = (after.lease - line.lease) / 1e6  # lease ids are the microseconds of their claims
                 if held_s < history.meta.delivery_s:
                     message = f"lease {line.lease} ({line.worker}) was taken away after {held_s:.3f} s"

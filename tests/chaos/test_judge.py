@@ -306,6 +306,15 @@ def test_a_bad_history_is_found(wrong: str) -> None:
     assert any(said in str(finding) for finding in found), found
 
 
+def test_an_attempt_that_was_reported_as_failed_may_be_followed_at_once() -> None:
+    story = good()
+    take_too_soon(story)
+    attempt = next(line.attempt for line in story.history.handled if line.job == "moved")
+    story.history.heard.append(Heard(T0 + 3, "moved", 1, "retrying", 1, attempt, "moved:1:9-0"))
+
+    assert not [finding for finding in judge(story.history) if finding.rule == "lease"]
+
+
 def test_every_rule_has_a_history_that_breaks_it() -> None:
     broken: set[str] = set()
     for spoil, _ in BAD.values():
