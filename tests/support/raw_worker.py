@@ -21,6 +21,7 @@ class RawWorker:
         self.call = call
         self._batch = 0
         self._early: list[pb.SessionResponse] = []
+        self._held: list[pb.Assignment] = []
 
     async def send(self, **message: object) -> None:
         """Write one message, e.g. `credit=pb.Credit(slots=1)`."""
@@ -68,9 +69,26 @@ class RawWorker:
         """The next `count` jobs, however they are batched."""
         jobs: list[pb.Assignment] = []
         while len(jobs) < count:
-            jobs += (await self.next("assign")).assign.jobs
+            jobs += (more := (await self.next("assign")).assign.jobs)
+            self._held += more
         assert len(jobs) == count
         return jobs
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """A heartbeat each second, of all jobs that came, while the block only reads."""
+
+        async def beat() -> None:
+            while True:
+                await self.beat(*self._held)
+                await asyncio.sleep(1)
+
+        task = asyncio.ensure_future(beat())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def beat(self, *jobs: pb.Assignment, progress: job_pb2.Progress | None = None) -> None:
         """A heartbeat that lists these jobs."""
@@ -83,6 +101,7 @@ class RawWorker:
         """Send results (by default successes) and wait for their Ack."""
         self._batch += 1
         make = outcome or (lambda: {"success": pb.Success(result=job_pb2.Payload(data=b"null"))})
+        self._held = [job for job in self._held if job not in jobs]
         results = [pb.Result(job=job.job, lease_id=job.lease_id, **make()) for job in jobs]  # type: ignore[arg-type]
         await self.send(results=pb.Results(batch=self._batch, results=results, credit=credit))
         ack = (await self.next("ack")).ack

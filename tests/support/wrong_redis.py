@@ -13,6 +13,7 @@ from headworks_core.store import redis_client
 from headworks_devkit.backends.valkey import valkey
 from redis.asyncio import Redis
 
+from tests.support.listening import listening
 from tests.support.wait import wait_until
 
 HOST = "127.0.0.1"
@@ -102,9 +103,8 @@ async def saying(reply: Callable[[bytes], bytes]) -> AsyncIterator[str]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, HOST, 0)
-    async with server:
-        yield f"redis://{HOST}:{server.sockets[0].getsockname()[1]}/0"
+    async with listening(serve) as port:
+        yield f"redis://{HOST}:{port}/0"
 
 
 def of_version(flavour: str, version: str) -> Server:
@@ -124,9 +124,8 @@ async def tls() -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()  # nobody gets past the handshake
 
-    server = await asyncio.start_server(serve, HOST, 0, ssl=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-    async with server:
-        yield f"redis://{HOST}:{server.sockets[0].getsockname()[1]}/0"
+    async with listening(serve, context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)) as port:
+        yield f"redis://{HOST}:{port}/0"
 
 
 @asynccontextmanager

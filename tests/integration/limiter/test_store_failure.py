@@ -23,6 +23,7 @@ from headworks_devkit.backends.valkey import valkey
 from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import Limiter, request, running
+from tests.support.listening import deaf, listening
 from tests.support.wait import wait_until
 
 TIMEOUT_MS = 500
@@ -174,8 +175,7 @@ async def test_a_store_that_is_away_is_not_stormed(tmp_path: Path) -> None:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
-        await reader.read()
-        writer.close()
+        await deaf(reader, writer)
 
     async with valkey(directory=tmp_path) as first:
         port = int(first.url.split(":")[2].split("/")[0])
@@ -183,8 +183,7 @@ async def test_a_store_that_is_away_is_not_stormed(tmp_path: Path) -> None:
             assert first.pid is not None
             os.kill(first.pid, signal.SIGKILL)
             await wait_until(lambda: _fails(limiter), 10, what="a failure")
-            silent = await asyncio.start_server(accept, "127.0.0.1", port)
-            async with silent:
+            async with listening(accept, port=port):
                 started = time.monotonic()
                 while time.monotonic() - started < 2:
                     await asyncio.gather(*(limiter.consume(request(allow=f"{number}")) for number in range(50)))

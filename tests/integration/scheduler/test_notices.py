@@ -20,6 +20,7 @@ from headworks_scheduler.queues import Queues
 from headworks_scheduler.store.jobs import JobStore, StoreOptions
 from redis.asyncio import Redis
 
+from tests.support.listening import listening
 from tests.support.wait import wait_until
 
 META = Meta(cells=1, events="none")
@@ -73,9 +74,8 @@ async def through(line: Line, url: str) -> AsyncIterator[str]:
         up_reader, up_writer = await asyncio.open_connection(host, int(port))
         await asyncio.gather(line.carry(reader, up_writer), line.carry(up_reader, writer))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    async with listening(serve) as port_here:
+        yield f"redis://127.0.0.1:{port_here}/0"
 
 
 async def test_a_subscription_that_is_only_quiet_goes_on_and_a_dead_one_ends(valkey_url: str) -> None:

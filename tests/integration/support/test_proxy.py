@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.listening import listening
 from tests.support.proxy import LIMIT_SLOW, Proxy, proxy
 from tests.support.wait import wait_until
 
@@ -44,9 +45,8 @@ async def upstream() -> AsyncIterator[Upstream]:
     """It, listening."""
     running = Upstream()
     running.reading.set()
-    server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
-    running.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
+    async with listening(running.serve) as port:
+        running.address = f"127.0.0.1:{port}"
         yield running
 
 

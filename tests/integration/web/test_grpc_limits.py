@@ -17,6 +17,7 @@ from headworks_client import LimiterClient, SyncLimiterClient
 from headworks_client.grpc_limits import LimitInterceptor, SyncLimitInterceptor, metadata, method
 
 from tests.integration.limiter.serving import running
+from tests.support.listening import deaf, listening
 from tests.support.ports import free_port
 
 RULES = """
@@ -167,8 +168,6 @@ async def test_a_limiter_that_is_away_is_what_the_setting_says(kind: str, wish: 
 
 async def test_a_limiter_that_is_slow_does_not_keep_the_blocking_server_from_taking_calls() -> None:
     """Interceptors of the blocking server run on the thread that takes calls in; what waits there stops everything."""
-    deaf = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
-    port = deaf.sockets[0].getsockname()[1]
     waiting = threading.Event()
 
     def ask(address: str) -> bytes:
@@ -182,9 +181,11 @@ async def test_a_limiter_that_is_slow_does_not_keep_the_blocking_server_from_tak
             return bytes(answer)
 
     describe = {"caller": metadata("x-caller")}
-    async with sync_server(f"127.0.0.1:{port}", namespace="api", describe=describe) as address:
+    async with (
+        listening(deaf) as port,
+        sync_server(f"127.0.0.1:{port}", namespace="api", describe=describe) as address,
+    ):
         assert await asyncio.to_thread(ask, address) == b"b"
-    deaf.close()
 
 
 async def test_costs_and_methods_that_are_left_out() -> None:
