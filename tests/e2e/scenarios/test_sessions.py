@@ -72,7 +72,7 @@ async def test_08_a_result_of_the_run_before_the_job_was_given_back_is_refused(a
 
 
 async def test_10_a_worker_that_does_not_read_holds_up_nobody_else(alone: Suite, redis: Redis) -> None:
-    """It beats, says that it has room for a thousand jobs, and reads none; another's come at once, and in the end all do."""
+    """It beats, asks for a thousand jobs, and reads none; another's come at once, and in the end all do."""
     await alone.scheduler(delivery_s=DELIVERY_S, lease_s=60, reconnect_grace_s=1)
     async with (
         SchedulerClient(alone.api, timeout_s=20) as client,
