@@ -55,7 +55,7 @@ class SyncLimiterClient(_Client[LimiterCalls]):
         self._calls = LimiterCalls(self._connection)
 
     def check(
-        self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
+        self, namespace: str, descriptors: Mapping[str, str], permits: int | None = None, *, detail_all: bool = False
     ) -> Decision:
         """What `consume` would answer now; takes nothing."""
         return run(self._calls.check(namespace, descriptors, permits, detail_all=detail_all))
@@ -64,7 +64,7 @@ class SyncLimiterClient(_Client[LimiterCalls]):
         self,
         namespace: str,
         descriptors: Mapping[str, str],
-        permits: int = 1,
+        permits: int | None = None,
         *,
         request_id: str | None = None,
         detail_all: bool = False,

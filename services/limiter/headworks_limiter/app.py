@@ -23,14 +23,20 @@ from headworks_core.store import check_permissions, check_server, redis_client, 
 
 from headworks_limiter.admin import LimiterAdminServicer
 from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
+from headworks_limiter.newcomers import Newcomers
+from headworks_limiter.published import PublishedRules, RuleVersions
 from headworks_limiter.requests import RequestReader
+from headworks_limiter.rule_admin import RuleAdmin
 from headworks_limiter.rulebook import RuleBook
+from headworks_limiter.rules_in_use import RulesInUse
 from headworks_limiter.servicer import LimiterServicer
 from headworks_limiter.settings import Settings
 from headworks_limiter.store.breaker import Breaker
 from headworks_limiter.store.local import LocalBuckets
 from headworks_limiter.store.memory import MemoryBuckets
+from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
 from headworks_limiter.store.redis import RedisBuckets
+from headworks_limiter.store.rule_versions import RedisRuleVersions
 from headworks_limiter.telemetry import add_metrics
 from headworks_limiter.wire import CODECS
 
@@ -39,6 +45,8 @@ log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 4 << 20
 PROBE_S = 0.5
+LOOK_S = 0.5  # between two looks for rules that the API has put: half of what they may take to be everywhere
+VERSIONS_TIMEOUT_S = 2.0
 RULES = "rules"  # the health service that says whether the rules in use are those of the file
 COMMANDS = {"EVALSHA", *commands("headworks_limiter.store")}
 CONNECTIONS = 32
@@ -52,12 +60,16 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     """
     book = RuleBook(settings.rules_file)
     async with _store(settings) as store:
+        in_use = await _rules(book, store.versions)
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
         async with Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider:
-            reader = RequestReader(book.rules, store.meta)
+            newcomers = Newcomers(settings.max_new_buckets_per_minute)
+            reader = RequestReader(in_use.rules, store.meta, newcomers=newcomers)
             servicer = LimiterServicer(reader, decider)
-            admin = LimiterAdminServicer(reader, decider)
+            admin = LimiterAdminServicer(
+                reader, decider, RuleAdmin(in_use, store.versions), replica=settings.replica_id
+            )
             async with grpc_server(
                 [
                     bind(add_LimiterServiceServicer_to_server, servicer, CODECS),
@@ -68,33 +80,44 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 max_message_bytes=MAX_MESSAGE_BYTES,
                 drain=servicer.drain,
             ) as (port, health):
-                readiness = Readiness({"store": _as_rules_want(book, store.check)})
+                readiness = Readiness({"store": _as_rules_want(in_use, store.check)})
                 metrics = Metrics("headworks-limiter", settings.replica_id)
-                add_metrics(metrics, decider, breaker, local, book)
+                add_metrics(metrics, decider, breaker, local, in_use, newcomers)
 
                 async def changed() -> None:
-                    servicer.use(book.rules)
-                    await health.set(RULES, book.current)
+                    servicer.use(in_use.rules)
+                    await health.set(RULES, in_use.current)
 
-                await health.set(RULES, True)
+                in_use.tell(changed)
+                await health.set(RULES, in_use.current)
                 await readiness.begin(health)
                 async with (
                     monitoring(settings.metrics_address, metrics, lambda: readiness.faults) as monitor,
                     running(
                         every(PROBE_S, readiness.probe, name="readiness"),
-                        forever(lambda: book.follow(changed), name="rules"),
+                        forever(in_use.follow_file, name="rules"),
+                        every(LOOK_S, in_use.look, name="rules of the API"),
                     ),
                     _reloading_on_signal(book),
                 ):
-                    namespaces = len(book.rules.namespaces)
+                    namespaces = len(in_use.rules.namespaces)
                     log.info(
                         "limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=store.meta.cells
                     )
                     yield port
 
 
+async def _rules(book: RuleBook, versions: RuleVersions) -> RulesInUse:
+    """The file's rules and those that the store has."""
+    published = PublishedRules(versions)
+    async with asyncio.timeout(START_TIMEOUT_S):
+        await published.refresh()
+    return RulesInUse(book, published)
+
+
 class _Store(NamedTuple):
     buckets: Buckets
+    versions: RuleVersions
     meta: cells.Meta
     check: Check
 
@@ -107,7 +130,7 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
     elif settings.in_memory:
         log.warning("store.memory", effect="buckets are gone when this process ends, and no other replica sees them")
     if settings.in_memory or not settings.enabled:
-        yield _Store(MemoryBuckets(), cells.Meta(events=""), _well)
+        yield _Store(MemoryBuckets(), MemoryRuleVersions(), cells.Meta(events=""), _well)
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
@@ -115,18 +138,19 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         buckets = RedisBuckets(redis, timeout_s=timeout_s)
         async with asyncio.timeout(START_TIMEOUT_S):
             await buckets.prepare(MAX_FLIGHTS)
-        yield _Store(buckets, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
+        versions = RedisRuleVersions(redis, timeout_s=max(timeout_s, VERSIONS_TIMEOUT_S))
+        yield _Store(buckets, versions, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
 
 
 async def _well() -> str:
     return ""
 
 
-def _as_rules_want(book: RuleBook, fitness: Check) -> Check:
+def _as_rules_want(in_use: RulesInUse, fitness: Check) -> Check:
     """The store's faults, while no rule has an answer of its own for when the store cannot be asked."""
 
     async def check() -> str:
-        return "" if book.rules.outlive_the_store else await fitness()
+        return "" if in_use.rules.outlive_the_store else await fitness()
 
     return check
 

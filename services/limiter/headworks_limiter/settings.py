@@ -28,6 +28,8 @@ class Settings(ServiceSettings):
     """False allows every request that is well formed, and asks no store: the switch for an emergency."""
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
+    max_new_buckets_per_minute: int = Field(default=0, ge=0)
+    """Buckets of descriptors new to this replica that each tenant may begin with in a minute; 0: any number."""
     cells: int = Field(default=1, ge=1, le=4096)
     """Hash tags that the state is spread over; fixed when the first replica ever starts."""
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from headworks_core.metrics import Metrics, one
 
 from headworks_limiter.decider import Decider
-from headworks_limiter.rulebook import RuleBook
+from headworks_limiter.newcomers import Newcomers
+from headworks_limiter.rules_in_use import RulesInUse
 from headworks_limiter.store.breaker import Breaker
 from headworks_limiter.store.local import LocalBuckets
 
 PREFIX = "headworks.limiter"
 
 
-def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets, book: RuleBook) -> None:
+def add_metrics(
+    metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets, rules: RulesInUse, newcomers: Newcomers
+) -> None:
     """Tell the numbers of these parts."""
     counters = decider.counters
     labels = ("namespace", "outcome")
@@ -20,6 +23,11 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.counter(f"{PREFIX}.decisions", "{request}", about, labels, counters.decisions)
     about = "Times that a rule refused"
     metrics.counter(f"{PREFIX}.refusals", "{request}", about, ("namespace", "rule"), counters.refusals)
+    about = "Requests that met a rule, by what it said"
+    labels_of_rule = ("namespace", "rule", "outcome")
+    metrics.counter(f"{PREFIX}.rule.decisions", "{request}", about, labels_of_rule, counters.rules.decisions)
+    about = "Times that a rule allowed what left a fifth of its bucket or less"
+    metrics.counter(f"{PREFIX}.near_limit", "{request}", about, ("namespace", "rule"), counters.near_limits)
     about = "Requests refused by what the store has said shortly before"
     metrics.counter(f"{PREFIX}.denials.cached", "{request}", about, (), one(lambda: decider.denials.answered))
     about = "Times that a rule on trial would have refused"
@@ -30,6 +38,9 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.counter(f"{PREFIX}.unlimited", "{request}", about, (), one(lambda: counters.unlimited))
     about = "Requests allowed because the limiter is switched off"
     metrics.counter(f"{PREFIX}.bypassed", "{request}", about, (), one(lambda: counters.bypassed))
+    about = "Requests that a bypass let past the rules"
+    labels_of_bypass = ("namespace", "bypass")
+    metrics.counter(f"{PREFIX}.let_through", "{request}", about, labels_of_bypass, counters.let_through.read)
     about = "Script calls that failed, or came too late"
     metrics.counter(f"{PREFIX}.store.failures", "{call}", about, (), one(lambda: counters.failures))
     metrics.histogram(f"{PREFIX}.batch.size", "{request}", "Requests a script call", (), lambda: [((), counters.sizes)])
@@ -41,6 +52,10 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
     about = "Times that the rules file was read again"
-    metrics.counter(f"{PREFIX}.rules.reloads", "{read}", about, ("outcome",), book.reloads.read)
-    about = "1 while the rules in use are those of the file"
-    metrics.gauge(f"{PREFIX}.rules.current", "", about, (), one(lambda: book.current))
+    metrics.counter(f"{PREFIX}.rules.reloads", "{read}", about, ("outcome",), rules.book.reloads.read)
+    about = "1 while the rules in use are those of the file and of the API"
+    metrics.gauge(f"{PREFIX}.rules.current", "", about, (), one(lambda: rules.current))
+    about = "The latest version of rules of the API that is known here"
+    metrics.gauge(f"{PREFIX}.rules.version", "", about, (), one(lambda: rules.published.version))
+    about = "Requests refused because their tenant had begun with too many buckets"
+    metrics.counter(f"{PREFIX}.buckets.refused", "{request}", about, (), one(lambda: newcomers.refused))

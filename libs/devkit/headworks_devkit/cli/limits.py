@@ -43,7 +43,7 @@ app.command("simulate")(simulate.simulate)
 
 Namespace = Annotated[str, typer.Argument(help="The set of rules to apply.")]
 Descriptors = Annotated[list[str], typer.Argument(help="What the request is, `key=value`.", metavar="KEY=VALUE...")]
-Permits = Annotated[int, typer.Option(help="How many.", min=1)]
+Permits = Annotated[int | None, typer.Option(help="How many; without it the cost table says, or 1.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
 
 
@@ -85,7 +85,11 @@ def _show_mistakes(file: Path, mistakes: tuple[Mistake, ...], *, as_json: bool) 
 
 @app.command()
 def check(
-    context: typer.Context, namespace: Namespace, descriptors: Descriptors, permits: Permits = 1, as_json: Json = False
+    context: typer.Context,
+    namespace: Namespace,
+    descriptors: Descriptors,
+    permits: Permits = None,
+    as_json: Json = False,
 ) -> None:
     """Say what `consume` would answer now, and take nothing; exit code 1 if it would be denied.
 
@@ -107,7 +111,7 @@ def consume(
     context: typer.Context,
     namespace: Namespace,
     descriptors: Descriptors,
-    permits: Permits = 1,
+    permits: Permits = None,
     request_id: Annotated[str, typer.Option(help="A UUID; asking with it again consumes once.")] = "",
     as_json: Json = False,
 ) -> None:
