@@ -86,7 +86,7 @@ class LimiterAdminCalls:
 class LimiterAdminClient(LimiterAdminCalls):
     """Reads and changes rules. Use it as an async context manager.
 
-    Every method raises the kinds of `headworks_core.errors`. All may be repeated: putting what is there changes nothing.
+    Every method raises the kinds of `headworks_core.errors`. All may be repeated.
     """
 
     def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:

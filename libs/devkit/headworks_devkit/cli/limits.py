@@ -11,7 +11,7 @@ from headworks_limiter.rules import Mistake, RulesError, load
 from rich.console import Console
 from rich.table import Table
 
-from headworks_devkit.cli import exits, explain, parsing, simulate
+from headworks_devkit.cli import exits, explain, parsing, rules, simulate, top
 from headworks_devkit.cli.output import (
     decision_record,
     decision_table,
@@ -31,6 +31,8 @@ app = typer.Typer(
     headworks limits inspect api user=alice
     headworks limits check api user=alice endpoint=/search
     headworks limits consume api user=alice --permits 5
+    headworks limits set api rules.yaml
+    headworks limits top
     ```
     """,
     epilog=exits.HELP,
@@ -38,6 +40,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.command("list")(rules.list_)
+app.command("get")(rules.get)
+app.command("set")(rules.set_)
+app.command("delete")(rules.delete)
+app.command("reload")(rules.reload)
+app.command("top")(top.top)
 app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 
@@ -59,11 +67,11 @@ def validate(
     ```
     """
     try:
-        rules = load(file)
+        found = load(file)
     except RulesError as error:
         _show_mistakes(file, error.mistakes, as_json=as_json)
         raise typer.Exit(exits.FAILED) from None
-    counts = {name: len(found) for name, found in rules.namespaces.items()}
+    counts = {name: len(limits) for name, limits in found.namespaces.items()}
     if as_json:
         print_json({"file": str(file), "valid": True, "namespaces": counts, "mistakes": []})
         return
@@ -144,12 +152,12 @@ def inspect(context: typer.Context, namespace: Namespace, descriptors: Descripto
 
     async def main() -> int:
         async with _client(targets) as client:
-            rules = await client.explain(namespace, wanted)
+            explained = await client.explain(namespace, wanted)
         if as_json:
-            for rule in rules:
+            for rule in explained:
                 print_json(explanation_record(rule))
         else:
-            Console().print(explanation_table(rules))
+            Console().print(explanation_table(explained))
         return exits.OK
 
     exits.execute(main, asking=_asking(targets))
@@ -174,11 +182,11 @@ def reset(
 
     async def main() -> int:
         async with _client(targets) as client:
-            rules = await client.reset(namespace, wanted, rule=rule)
+            names = await client.reset(namespace, wanted, rule=rule)
         if as_json:
-            print_json({"namespace": namespace, "rules": rules})
+            print_json({"namespace": namespace, "rules": names})
         else:
-            typer.echo(f"full again: {', '.join(rules)}" if rules else "the request meets no rule")
+            typer.echo(f"full again: {', '.join(names)}" if names else "the request meets no rule")
         return exits.OK
 
     exits.execute(main, asking=_asking(targets))
