@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +10,8 @@ from headworks.limiter.v1 import admin_service_pb2 as pb
 from headworks.limiter.v1.admin_service_pb2_grpc import LimiterAdminServiceStub
 
 from headworks_client.channel import Connection
-from headworks_client.rules import NamespaceRules, ReplicaCounts, RuleMistake, RulesText
+from headworks_client.decisions import RuleExplanation
+from headworks_client.rules import Inspection, NamespaceRules, ReplicaCounts, RuleMistake, RulesText
 
 _SERVICE = "headworks.limiter.v1.LimiterAdminService"
 
@@ -24,6 +25,12 @@ class LimiterAdminCalls:
     def open(self) -> None:
         """Make it usable."""
         self._stub = LimiterAdminServiceStub(self._connection.open())
+
+    async def inspect(self, namespace: str, descriptors: Mapping[str, str]) -> Inspection:
+        """What every rule of a namespace makes of a request, what it costs, and who lets it past. Changes nothing."""
+        request = pb.ExplainRulesRequest(namespace=namespace, descriptors=descriptors)
+        reply = await self._connection.call(self._stub.ExplainRules, f"{_SERVICE}/ExplainRules", request)
+        return Inspection(tuple(map(RuleExplanation.from_proto, reply.rules)), reply.permits, reply.bypass)
 
     async def list_rules(self) -> list[NamespaceRules]:
         """The namespaces in use on the replica that answers, by name."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from headworks.limiter.v1 import admin_service_pb2 as pb
 
+from headworks_client.decisions import RuleExplanation
 from headworks_client.durations import to_seconds
 
 
@@ -81,6 +82,17 @@ class RuleMistake:
     line: int
     """From 1; 0 stands for the whole."""
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the rules make of a request."""
+
+    rules: tuple[RuleExplanation, ...]
+    permits: int
+    """What it costs when the caller does not say."""
+    bypass: str
+    """The bypass that lets it past all of them now; empty: none does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from headworks_client.jobs import result_of
 from headworks_client.limiter import LimiterCalls, PermitRequest
 from headworks_client.limiter_admin import LimiterAdminCalls
 from headworks_client.overview import QueueSnapshot, WorkerSnapshot
-from headworks_client.rules import NamespaceRules, ReplicaCounts, RuleMistake, RulesText
+from headworks_client.rules import Inspection, NamespaceRules, ReplicaCounts, RuleMistake, RulesText
 from headworks_client.snapshots import JobSnapshot
 from headworks_client.submissions import Submission
 from headworks_client.tasks import Task
@@ -95,6 +95,10 @@ class SyncLimiterAdminClient(_Client[LimiterAdminCalls]):
     def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:
         self._connection = BlockingConnection(target, tenant=tenant, timeout_s=timeout_s)
         self._calls = LimiterAdminCalls(self._connection)
+
+    def inspect(self, namespace: str, descriptors: Mapping[str, str]) -> Inspection:
+        """What the rules make of a request (see LimiterAdminClient)."""
+        return run(self._calls.inspect(namespace, descriptors))
 
     def list_rules(self) -> list[NamespaceRules]:
         """The namespaces in use (see LimiterAdminClient)."""

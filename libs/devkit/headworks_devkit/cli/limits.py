@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from headworks_client import Decision, LimiterClient
+from headworks_client import Decision, LimiterAdminClient, LimiterClient
 from headworks_limiter.rules import Mistake, RulesError, load
 from rich.console import Console
 from rich.table import Table
@@ -151,13 +151,17 @@ def inspect(context: typer.Context, namespace: Namespace, descriptors: Descripto
     targets, wanted = targets_of(context), parsing.pairs(descriptors)
 
     async def main() -> int:
-        async with _client(targets) as client:
-            explained = await client.explain(namespace, wanted)
+        async with LimiterAdminClient(targets.limiter, tenant=targets.tenant) as client:
+            found = await client.inspect(namespace, wanted)
         if as_json:
-            for rule in explained:
-                print_json(explanation_record(rule))
-        else:
-            Console().print(explanation_table(explained))
+            for rule in found.rules:
+                print_json(explanation_record(rule) | {"permits": found.permits, "bypass": found.bypass or None})
+            return exits.OK
+        if found.permits != 1:
+            typer.echo(f"costs {found.permits:,} permits unless the caller says otherwise")
+        if found.bypass:
+            typer.echo(f"bypass {found.bypass} lets it past all of these")
+        Console().print(explanation_table(found.rules))
         return exits.OK
 
     exits.execute(main, asking=_asking(targets))
