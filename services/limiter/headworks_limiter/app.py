@@ -37,6 +37,7 @@ from headworks_limiter.store.memory import MemoryBuckets
 from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
 from headworks_limiter.store.redis import RedisBuckets
 from headworks_limiter.store.rule_versions import RedisRuleVersions
+from headworks_limiter.store.size import Count, StoreSize, keys_in
 from headworks_limiter.telemetry import add_metrics
 from headworks_limiter.wire import CODECS
 
@@ -82,7 +83,9 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
             ) as (port, health):
                 readiness = Readiness({"store": _as_rules_want(in_use, store.check)})
                 metrics = Metrics("headworks-limiter", settings.replica_id)
-                add_metrics(metrics, decider, breaker, local, in_use, newcomers)
+                size = StoreSize(store.count)
+                metrics.refresh(size.look)
+                add_metrics(metrics, decider, breaker, local, in_use, newcomers, size)
 
                 async def changed() -> None:
                     servicer.use(in_use.rules)
@@ -118,6 +121,7 @@ async def _rules(book: RuleBook, versions: RuleVersions) -> RulesInUse:
 class _Store(NamedTuple):
     buckets: Buckets
     versions: RuleVersions
+    count: Count
     meta: cells.Meta
     check: Check
 
@@ -130,7 +134,12 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
     elif settings.in_memory:
         log.warning("store.memory", effect="buckets are gone when this process ends, and no other replica sees them")
     if settings.in_memory or not settings.enabled:
-        yield _Store(MemoryBuckets(), MemoryRuleVersions(), cells.Meta(events=""), _well)
+        memory = MemoryBuckets()
+
+        async def count() -> int:
+            return len(memory)
+
+        yield _Store(memory, MemoryRuleVersions(), count, cells.Meta(events=""), _well)
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
@@ -139,7 +148,10 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         async with asyncio.timeout(START_TIMEOUT_S):
             await buckets.prepare(MAX_FLIGHTS)
         versions = RedisRuleVersions(redis, timeout_s=max(timeout_s, VERSIONS_TIMEOUT_S))
-        yield _Store(buckets, versions, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
+        count = keys_in(redis, timeout_s=timeout_s)
+        yield _Store(
+            buckets, versions, count, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
+        )
 
 
 async def _well() -> str:

@@ -1,28 +1,19 @@
-"""What a limiter has decided, counted for its metrics: per request one number, and what `rule_counts` says per rule."""
+"""What a limiter has decided, counted for its metrics."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from headworks_core.measures import SIZE_BOUNDS, Distribution, Labels, Tally
 
 from headworks_limiter.domain.ask import Ask, Verdict
-from headworks_limiter.domain.decision import Answer
-from headworks_limiter.domain.rule import Rule
 from headworks_limiter.rule_counts import RuleCounts
-
-OUTCOMES = {Answer.ALLOWED: "allowed", Answer.REPLAYED: "replayed", Answer.REFUSED: "refused"}
-UNDECIDED = "undecided"  # a request id of another request, nothing to recall, a store that takes no writes
 
 
 class DecisionCounters:
     """Since the start. Labels are names of the rules file."""
 
     def __init__(self) -> None:
-        self._decided: defaultdict[tuple[Rule, Answer], int] = defaultdict(int)
-        """Requests by the first rule that they meet."""
-        self._decided_before = Tally()
         self.rules = RuleCounts()
         self.degraded = Tally()
         """Requests answered without the store, by namespace and what they were told."""
@@ -41,11 +32,11 @@ class DecisionCounters:
         """The store has answered a script call."""
         self.sizes.record(len(verdicts))
         for verdict in verdicts:
-            self.decided_here(verdict)
+            self.rules.decided(verdict)
+        self.rules.fold_if_many()
 
     def decided_here(self, verdict: Verdict) -> None:
         """One request was decided, by the store or by what it has said before."""
-        self._decided[verdict.buckets[0].rule, verdict.answer] += 1
         self.rules.decided(verdict)
 
     def without_store(self, ask: Ask, outcome: str) -> None:
@@ -54,12 +45,11 @@ class DecisionCounters:
 
     def fold(self) -> None:
         """Keep the numbers of rules that may not be used any more by their names only."""
-        self._decided_before, self._decided = self._decisions(), defaultdict(int)
         self.rules.fold()
 
     def decisions(self) -> Iterable[tuple[Labels, float]]:
         """Requests by namespace and outcome; safe while another thread counts on."""
-        return self._decisions().read()
+        return self.rules.outcomes().read()
 
     def refusals(self) -> Iterable[tuple[Labels, float]]:
         """How often each rule refused, by namespace and rule; safe while another thread counts on."""
@@ -72,9 +62,3 @@ class DecisionCounters:
     def near_limits(self) -> Iterable[tuple[Labels, float]]:
         """How often each rule allowed what left a fifth of its bucket or less, by namespace and rule; safe as above."""
         return self.rules.read(lambda count: count.near_limit)
-
-    def _decisions(self) -> Tally:
-        total = Tally(self._decided_before)
-        for (rule, answer), count in list(self._decided.items()):
-            total[rule.namespace, OUTCOMES.get(answer, UNDECIDED)] += count
-        return total

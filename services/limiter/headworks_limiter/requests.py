@@ -16,6 +16,7 @@ from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.bypass import Bypass, longest
 from headworks_limiter.domain.costs import cost_of
 from headworks_limiter.domain.decision import Mode
+from headworks_limiter.domain.met import Met, RuleGroup
 from headworks_limiter.domain.rule import Bucket, Rule, Rules, bucket_key, fingerprint, record_key
 from headworks_limiter.extras_reader import MAX_PERMITS
 from headworks_limiter.newcomers import Newcomers
@@ -37,7 +38,7 @@ class _Plan(NamedTuple):
     """What one tenant's descriptors mean in one namespace."""
 
     cell: int
-    buckets: tuple[Bucket, ...]
+    buckets: Met
     most_permits: int
     """What the smallest bucket can hold."""
     shadows: tuple[int, ...]
@@ -78,12 +79,14 @@ class RequestReader:
         self._newcomers = newcomers or Newcomers(0)
         self._now_s = now_s
         self._plans: dict[PlanKey, _Plan] = {}
+        self._groups: dict[tuple[Rule, ...], RuleGroup] = {}
         self._asks: dict[tuple[str, bytes], Detailed] = {}
 
     def use(self, rules: Rules) -> None:
         """From the next request on these rules hold."""
         self._rules = rules
         self._plans.clear()
+        self._groups.clear()
         self._asks.clear()
 
     @property
@@ -162,6 +165,7 @@ class RequestReader:
             self._newcomers.met(tenant, len(plan.buckets))
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
+            self._groups.clear()
         self._plans[key] = plan
         return plan
 
@@ -171,7 +175,8 @@ class RequestReader:
             raise NotFound(f"namespace {namespace} has no rules here", reason=Reason.NAMESPACE_NOT_FOUND)
         cell = self._meta.cell_of(tenant)
         prefix = self._meta.prefix(cell)
-        buckets = tuple(Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules)
+        group = self._groups.setdefault(tuple(rules), RuleGroup(rules))
+        buckets = Met.of([Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules], group)
         shadows = tuple(index for index, rule in enumerate(rules) if rule.shadow)
         return _Plan(
             cell,

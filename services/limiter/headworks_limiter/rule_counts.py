@@ -1,4 +1,5 @@
-"""What each rule has said, counted: two additions a rule that a request meets, and one more where it refused."""
+"""What each rule has said, counted: one addition a request for all the rules that it meets, and one more for each that
+refused or is nearly used up."""
 
 from __future__ import annotations
 
@@ -6,11 +7,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from headworks_core.measures import Labels
+from headworks_core.measures import Labels, Tally
 
 from headworks_limiter.domain.ask import Verdict
 from headworks_limiter.domain.decision import Answer
+from headworks_limiter.domain.met import RuleGroup, group_of
 from headworks_limiter.domain.rule import Rule
+
+OUTCOMES = {Answer.ALLOWED: "allowed", Answer.REPLAYED: "replayed", Answer.REFUSED: "refused"}
+UNDECIDED = "undecided"  # a request id of another request, nothing to recall, a store that takes no writes
+MAX_GROUPS = 4_096
+"""Groups that are counted apart; callers choose what they are, so their number is not the file's alone."""
 
 
 @dataclass(slots=True)
@@ -38,36 +45,58 @@ class RuleCounts:
     """By rule while it is in use, and by its name for good."""
 
     def __init__(self) -> None:
-        self._in_use: defaultdict[Rule, RuleCount] = defaultdict(RuleCount)
-        self._before: Mapping[Labels, RuleCount] = {}
+        self._outcomes = Tally()
+        self._rules: Mapping[Labels, RuleCount] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decided: defaultdict[tuple[RuleGroup, Answer], int] = defaultdict(int)
+        self._notable: defaultdict[Rule, RuleCount] = defaultdict(RuleCount)
+        """All but `requests`."""
 
     def decided(self, verdict: Verdict) -> None:
         """One request was."""
-        in_use = self._in_use
-        for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True):
-            rule = bucket.rule
-            count = in_use[rule]
-            count.requests += 1
-            if outcome[1] <= rule.near and outcome[0]:
-                count.near_limit += 1
-        if verdict.answer is Answer.REFUSED:
-            for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True):
-                if not (outcome[0] or bucket.rule.shadow):
-                    in_use[bucket.rule].refused += 1
+        buckets, outcomes, answer = verdict.buckets, verdict.outcomes, verdict.answer
+        group = group_of(buckets)
+        self._decided[group, answer] += 1
+        for index, near in enumerate(group.nears):
+            outcome = outcomes[index]
+            if outcome[1] <= near and outcome[0]:
+                self._notable[group.rules[index]].near_limit += 1
+        if answer is Answer.REFUSED:
+            for rule, outcome in zip(group.rules, outcomes, strict=True):
+                if not (outcome[0] or rule.shadow):
+                    self._notable[rule].refused += 1
         for index in verdict.shadows:
-            if not verdict.outcomes[index].allowed:
-                in_use[verdict.buckets[index].rule].shadow_refused += 1
+            if not outcomes[index].allowed:
+                self._notable[group.rules[index]].shadow_refused += 1
 
     def fold(self) -> None:
         """Keep the numbers of rules that may not be used any more by their names only."""
-        self._before, self._in_use = self.by_name(), defaultdict(RuleCount)
+        self._rules, self._outcomes = self.by_name(), self.outcomes()
+        self._begin()
+
+    def fold_if_many(self) -> None:
+        """Keep what is counted apart within bounds."""
+        if len(self._decided) > MAX_GROUPS:
+            self.fold()
+
+    def outcomes(self) -> Tally:
+        """Requests by namespace and outcome; safe while another thread counts on."""
+        total = Tally(self._outcomes)
+        for (group, answer), count in list(self._decided.items()):
+            total[group.rules[0].namespace, OUTCOMES.get(answer, UNDECIDED)] += count
+        return total
 
     def by_name(self) -> dict[Labels, RuleCount]:
         """By namespace and rule; safe while another thread counts on."""
         total: defaultdict[Labels, RuleCount] = defaultdict(RuleCount)
-        for labels, count in self._before.items():
+        for labels, count in self._rules.items():
             total[labels].add(count)
-        for rule, count in list(self._in_use.items()):
+        for (group, _), requests in list(self._decided.items()):
+            for rule in group.rules:
+                total[rule.namespace, rule.name].requests += requests
+        for rule, count in list(self._notable.items()):
             total[rule.namespace, rule.name].add(count)
         return dict(total)
 

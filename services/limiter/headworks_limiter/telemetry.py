@@ -9,12 +9,19 @@ from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules_in_use import RulesInUse
 from headworks_limiter.store.breaker import Breaker
 from headworks_limiter.store.local import LocalBuckets
+from headworks_limiter.store.size import StoreSize
 
 PREFIX = "headworks.limiter"
 
 
 def add_metrics(
-    metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets, rules: RulesInUse, newcomers: Newcomers
+    metrics: Metrics,
+    decider: Decider,
+    breaker: Breaker,
+    local: LocalBuckets,
+    rules: RulesInUse,
+    newcomers: Newcomers,
+    size: StoreSize,
 ) -> None:
     """Tell the numbers of these parts."""
     counters = decider.counters
@@ -51,6 +58,8 @@ def add_metrics(
     about = "1 while the store is asked only now and then, as it fails"
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
+    about = "Keys in the store: buckets, records of grants, and what else lives there"
+    metrics.gauge(f"{PREFIX}.store.keys", "{key}", about, (), one(lambda: size.keys))
     about = "Times that the rules file was read again"
     metrics.counter(f"{PREFIX}.rules.reloads", "{read}", about, ("outcome",), rules.book.reloads.read)
     about = "1 while the rules in use are those of the file and of the API"
