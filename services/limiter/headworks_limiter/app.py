@@ -38,7 +38,7 @@ from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
 from headworks_limiter.store.redis import RedisBuckets
 from headworks_limiter.store.rule_versions import RedisRuleVersions
 from headworks_limiter.store.size import Count, StoreSize, keys_in
-from headworks_limiter.telemetry import add_metrics
+from headworks_limiter.telemetry import add_metrics, add_rule_metrics
 from headworks_limiter.wire import CODECS
 
 log = structlog.get_logger(__name__)
@@ -83,9 +83,8 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
             ) as (port, health):
                 readiness = Readiness({"store": _as_rules_want(in_use, store.check)})
                 metrics = Metrics("headworks-limiter", settings.replica_id)
-                size = StoreSize(store.count)
-                metrics.refresh(size.look)
-                add_metrics(metrics, decider, breaker, local, in_use, newcomers, size)
+                add_metrics(metrics, decider, breaker, local)
+                add_rule_metrics(metrics, decider.counters, in_use, newcomers, StoreSize(store.keys))
 
                 async def changed() -> None:
                     servicer.use(in_use.rules)
@@ -121,7 +120,7 @@ async def _rules(book: RuleBook, versions: RuleVersions) -> RulesInUse:
 class _Store(NamedTuple):
     buckets: Buckets
     versions: RuleVersions
-    count: Count
+    keys: Count
     meta: cells.Meta
     check: Check
 
@@ -148,9 +147,9 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         async with asyncio.timeout(START_TIMEOUT_S):
             await buckets.prepare(MAX_FLIGHTS)
         versions = RedisRuleVersions(redis, timeout_s=max(timeout_s, VERSIONS_TIMEOUT_S))
-        count = keys_in(redis, timeout_s=timeout_s)
+        keys = keys_in(redis, timeout_s=timeout_s)
         yield _Store(
-            buckets, versions, count, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
+            buckets, versions, keys, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headworks_core.metrics import Metrics, one
 
+from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.decider import Decider
 from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules_in_use import RulesInUse
@@ -14,15 +15,7 @@ from headworks_limiter.store.size import StoreSize
 PREFIX = "headworks.limiter"
 
 
-def add_metrics(
-    metrics: Metrics,
-    decider: Decider,
-    breaker: Breaker,
-    local: LocalBuckets,
-    rules: RulesInUse,
-    newcomers: Newcomers,
-    size: StoreSize,
-) -> None:
+def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets) -> None:
     """Tell the numbers of these parts."""
     counters = decider.counters
     labels = ("namespace", "outcome")
@@ -30,11 +23,6 @@ def add_metrics(
     metrics.counter(f"{PREFIX}.decisions", "{request}", about, labels, counters.decisions)
     about = "Times that a rule refused"
     metrics.counter(f"{PREFIX}.refusals", "{request}", about, ("namespace", "rule"), counters.refusals)
-    about = "Requests that met a rule, by what it said"
-    labels_of_rule = ("namespace", "rule", "outcome")
-    metrics.counter(f"{PREFIX}.rule.decisions", "{request}", about, labels_of_rule, counters.rules.decisions)
-    about = "Times that a rule allowed what left a fifth of its bucket or less"
-    metrics.counter(f"{PREFIX}.near_limit", "{request}", about, ("namespace", "rule"), counters.near_limits)
     about = "Requests refused by what the store has said shortly before"
     metrics.counter(f"{PREFIX}.denials.cached", "{request}", about, (), one(lambda: decider.denials.answered))
     about = "Times that a rule on trial would have refused"
@@ -45,9 +33,6 @@ def add_metrics(
     metrics.counter(f"{PREFIX}.unlimited", "{request}", about, (), one(lambda: counters.unlimited))
     about = "Requests allowed because the limiter is switched off"
     metrics.counter(f"{PREFIX}.bypassed", "{request}", about, (), one(lambda: counters.bypassed))
-    about = "Requests that a bypass let past the rules"
-    labels_of_bypass = ("namespace", "bypass")
-    metrics.counter(f"{PREFIX}.let_through", "{request}", about, labels_of_bypass, counters.let_through.read)
     about = "Script calls that failed, or came too late"
     metrics.counter(f"{PREFIX}.store.failures", "{call}", about, (), one(lambda: counters.failures))
     metrics.histogram(f"{PREFIX}.batch.size", "{request}", "Requests a script call", (), lambda: [((), counters.sizes)])
@@ -58,6 +43,21 @@ def add_metrics(
     about = "1 while the store is asked only now and then, as it fails"
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
+
+
+def add_rule_metrics(
+    metrics: Metrics, counters: DecisionCounters, rules: RulesInUse, newcomers: Newcomers, size: StoreSize
+) -> None:
+    """Tell what rules have said, and which they are."""
+    metrics.refresh(size.look)
+    about = "Requests that met a rule, by what it said"
+    labels_of_rule = ("namespace", "rule", "outcome")
+    metrics.counter(f"{PREFIX}.rule.decisions", "{request}", about, labels_of_rule, counters.rules.decisions)
+    about = "Times that a rule allowed what left a fifth of its bucket or less"
+    metrics.counter(f"{PREFIX}.near_limit", "{request}", about, ("namespace", "rule"), counters.near_limits)
+    about = "Requests that a bypass let past the rules"
+    labels_of_bypass = ("namespace", "bypass")
+    metrics.counter(f"{PREFIX}.let_through", "{request}", about, labels_of_bypass, counters.let_through.read)
     about = "Keys in the store: buckets, records of grants, and what else lives there"
     metrics.gauge(f"{PREFIX}.store.keys", "{key}", about, (), one(lambda: size.keys))
     about = "Times that the rules file was read again"

@@ -59,7 +59,7 @@ async def test_rules_are_counted_by_what_they_said_and_when_little_is_left(redis
     near = "headworks_limiter_near_limit_total"
     assert value(seen, near, rule="per-user") == 3  # 2 left, 1 left, and 1 still when the other rule refused
     assert value(seen, near, rule="per-ip") == 2  # 1 left, 0 left
-    assert value(seen, "headworks_limiter_store_keys") == 2
+    assert value(seen, "headworks_limiter_store_keys") == 3  # two buckets, and hw:meta
 
 
 async def test_answers_without_the_store_are_counted(redis: Redis, valkey_url: str) -> None:
