@@ -34,9 +34,10 @@ class RuleAdmin:
         self._versions = versions
 
     async def list(self) -> pb.ListRulesResponse:
-        """The namespaces in use, by name."""
-        namespaces = [self._namespace(name) for name in sorted(self._in_use.rules.namespaces)]
-        return pb.ListRulesResponse(namespaces=namespaces, version=self._in_use.published.version)
+        """The namespaces in use, and those that should be, by name."""
+        published = self._in_use.published
+        names = sorted(self._in_use.rules.namespaces.keys() | published.faults.keys())
+        return pb.ListRulesResponse(namespaces=map(self._namespace, names), version=published.version)
 
     async def get(self, request: pb.GetRulesRequest) -> pb.GetRulesResponse:
         """The text and the history of one."""
@@ -122,7 +123,7 @@ class RuleAdmin:
         of_api = name in published.rules
         return pb.NamespaceRules(
             namespace=name,
-            source=pb.RULE_SOURCE_API if of_api else pb.RULE_SOURCE_FILE,
+            source=pb.RULE_SOURCE_FILE if name in file.namespaces and not of_api else pb.RULE_SOURCE_API,
             version=None if latest is None else _version(latest),
             rules=len(self._in_use.rules.namespaces.get(name, ())),
             file_overridden=of_api and name in file.namespaces,

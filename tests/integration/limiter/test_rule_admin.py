@@ -240,6 +240,9 @@ async def test_rules_that_this_release_does_not_understand_are_told_and_the_last
     ):
         assert value(await scrape(metrics), "headworks_limiter_rules_current") == 0
         assert (await limit_of(client, "unheard"), await limit_of(client)) == (0, 10)
+        unheard = (await admin.list_rules())[2]
+        assert (unheard.namespace, unheard.rules, unheard.source) == ("unheard", 0, RuleSource.API)
+        assert unheard.fault.startswith("version 1: a rule: 'match' missing")
         await admin.set_rules("api", rules(20))
         await versions.put("api", Draft("rules: [{name: user, match: {}, limit: 5/fortnight}]", "later"), None)
 

@@ -111,7 +111,7 @@ class LimiterAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRules(self, request, context):
-        """Lists the namespaces whose rules are in use on this replica, by name, without their text.
+        """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

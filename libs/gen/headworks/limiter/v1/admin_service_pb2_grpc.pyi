@@ -48,7 +48,7 @@ class LimiterAdminServiceStub:
     Errors: NOT_FOUND (RULE_NOT_FOUND) when no rule of that name is met.
     """
     ListRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRulesRequest, _admin_service_pb2.ListRulesResponse]
-    """Lists the namespaces whose rules are in use on this replica, by name, without their text."""
+    """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text."""
     GetRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRulesRequest, _admin_service_pb2.GetRulesResponse]
     """Returns the rules of one namespace as text, and the versions that SetRules and DeleteRules have made of it.
 
@@ -97,7 +97,7 @@ class LimiterAdminServiceAsyncStub(LimiterAdminServiceStub):
     Errors: NOT_FOUND (RULE_NOT_FOUND) when no rule of that name is met.
     """
     ListRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRulesRequest, _admin_service_pb2.ListRulesResponse]  # type: ignore[assignment]
-    """Lists the namespaces whose rules are in use on this replica, by name, without their text."""
+    """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text."""
     GetRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRulesRequest, _admin_service_pb2.GetRulesResponse]  # type: ignore[assignment]
     """Returns the rules of one namespace as text, and the versions that SetRules and DeleteRules have made of it.
 
@@ -161,7 +161,7 @@ class LimiterAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListRulesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListRulesResponse, _abc.Awaitable[_admin_service_pb2.ListRulesResponse]]:
-        """Lists the namespaces whose rules are in use on this replica, by name, without their text."""
+        """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text."""
 
     @_abc_1.abstractmethod
     def GetRules(
