@@ -130,10 +130,11 @@ class _RulesFile:
         if len(items) > MAX_RULES:
             self.nodes.mistake(items[MAX_RULES], f"namespace {name}: at most {MAX_RULES} rules")
         lines: dict[str, int] = {}
-        rules = [rule for item in items[:MAX_RULES] for rule in self._rule(name, item, lines)]
-        if len(items) <= MAX_RULES < len(rules):
-            self.nodes.mistake(entry.key, f"namespace {name}: at most {MAX_RULES} limits, not {len(rules)}")
-        return rules
+        groups = [self._rule(name, item, lines) for item in items[:MAX_RULES]]
+        most = sum(map(_most_met, groups))
+        if len(items) <= MAX_RULES < most:
+            self.nodes.mistake(entry.key, f"namespace {name}: at most {MAX_RULES} limits, not {most}")
+        return [rule for group in groups for rule in group]
 
     def _rule(self, namespace: str, node: Node, lines: dict[str, int]) -> list[Rule]:
         """A rule for each of its limits; none after a mistake."""
@@ -226,6 +227,11 @@ class _RulesFile:
         except ValueError:
             self.nodes.mistake(node, f"{what}: {value!r} means nothing: {SYNTAX}")
             return None
+
+
+def _most_met(group: Sequence[Rule]) -> int:
+    """How many of a rule's limits, or of those that an override has in their place, one request can meet."""
+    return max((len(group), *(len(override.rules) for rule in group for override in rule.overrides)), default=0)
 
 
 def _is_number(entry: Entry | None) -> bool:
