@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ from headworks_core.store import check_permissions, check_server, redis_client, 
 
 from headworks_limiter.admin import LimiterAdminServicer
 from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
+from headworks_limiter.envoy.counters import MemoryCounters, RedisCounters
+from headworks_limiter.envoy.counting import Counters
+from headworks_limiter.envoy.service import envoy_services
 from headworks_limiter.requests import RequestReader
 from headworks_limiter.rulebook import RuleBook
 from headworks_limiter.servicer import LimiterServicer
@@ -54,7 +57,10 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     async with _store(settings) as store:
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
-        async with Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider:
+        async with (
+            Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider,
+            envoy_services(settings, store.counters, store.meta, breaker) as envoys,
+        ):
             reader = RequestReader(book.rules, store.meta)
             servicer = LimiterServicer(reader, decider)
             admin = LimiterAdminServicer(reader, decider)
@@ -62,6 +68,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 [
                     bind(add_LimiterServiceServicer_to_server, servicer, CODECS),
                     bind(add_LimiterAdminServiceServicer_to_server, admin),
+                    *(envoy.registered for envoy in envoys),
                 ],
                 address=settings.address,
                 grace_s=settings.shutdown_grace_s,
@@ -71,6 +78,8 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 readiness = Readiness({"store": _as_rules_want(book, store.check)})
                 metrics = Metrics("headworks-limiter", settings.replica_id)
                 add_metrics(metrics, decider, breaker, local, book)
+                for envoy in envoys:
+                    envoy.add_metrics(metrics)
 
                 async def changed() -> None:
                     servicer.use(book.rules)
@@ -83,8 +92,9 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                     running(
                         every(PROBE_S, readiness.probe, name="readiness"),
                         forever(lambda: book.follow(changed), name="rules"),
+                        *(envoy.follow(health) for envoy in envoys),
                     ),
-                    _reloading_on_signal(book),
+                    _reloading_on_signal(book.ask, *(envoy.reload for envoy in envoys)),
                 ):
                     namespaces = len(book.rules.namespaces)
                     log.info(
@@ -95,6 +105,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
 
 class _Store(NamedTuple):
     buckets: Buckets
+    counters: Counters
     meta: cells.Meta
     check: Check
 
@@ -107,7 +118,7 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
     elif settings.in_memory:
         log.warning("store.memory", effect="buckets are gone when this process ends, and no other replica sees them")
     if settings.in_memory or not settings.enabled:
-        yield _Store(MemoryBuckets(), cells.Meta(events=""), _well)
+        yield _Store(MemoryBuckets(), MemoryCounters(), cells.Meta(events=""), _well)
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
@@ -115,7 +126,8 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         buckets = RedisBuckets(redis, timeout_s=timeout_s)
         async with asyncio.timeout(START_TIMEOUT_S):
             await buckets.prepare(MAX_FLIGHTS)
-        yield _Store(buckets, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
+        counters = RedisCounters(redis, timeout_s=timeout_s)
+        yield _Store(buckets, counters, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
 
 
 async def _well() -> str:
@@ -132,11 +144,16 @@ def _as_rules_want(book: RuleBook, fitness: Check) -> Check:
 
 
 @asynccontextmanager
-async def _reloading_on_signal(book: RuleBook) -> AsyncIterator[None]:
+async def _reloading_on_signal(*books: Callable[[], None]) -> AsyncIterator[None]:
     """SIGHUP reads the rules again, where this is the thread that signals come to."""
     loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        for book in books:
+            book()
+
     try:
-        loop.add_signal_handler(signal.SIGHUP, book.ask)
+        loop.add_signal_handler(signal.SIGHUP, ask)
     except (ValueError, RuntimeError, NotImplementedError):
         yield
         return
