@@ -169,6 +169,16 @@ async def test_every_mistake_of_a_rules_file_has_its_line(tmp_path: Path) -> Non
     assert {mistake["line"] for mistake in verdict["mistakes"]} == {4, 5}
 
 
+async def test_rules_of_envoyproxy_ratelimit_are_checked_too(tmp_path: Path) -> None:
+    done = await headworks("limits", "validate", "examples/envoy/rules.yaml", "--json")
+    assert (done.code, done.records[0]["namespaces"]) == (0, {"api": 6})
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("domain: d\ndescriptors:\n  - {key: k, rate_limit: {unit: fortnight}}\n")
+    for path in (bad, tmp_path):
+        done = await headworks("limits", "validate", str(path), "--json")
+        assert (done.code, [mistake["line"] for mistake in done.records[0]["mistakes"]]) == (1, [3])
+
+
 async def test_a_good_rules_file_is_valid() -> None:
     done = await headworks("limits", "validate", str(RULES), "--json")
     assert (done.code, done.records[0]["namespaces"]) == (0, {"hello": 2})

@@ -16,7 +16,7 @@ from headworks_limiter.envoy.windows import Count, Unit
 
 UNLIMITED = 2**32 - 1
 HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-UNITS = {unit: pb.Unit.Value(f"UNIT_{unit.name}") for unit in Unit}
+UNITS: dict[Unit, Any] = {unit: pb.Unit.Value(f"UNIT_{unit.name}") for unit in Unit}
 ROUTE = ("backend_name", "model_name_override")
 """Entries by which quotas belong together."""
 

@@ -77,6 +77,11 @@ class Level:
         if "*" in text:
             self.wildcards.append((Wildcard(text), level))
 
+    @property
+    def limits(self) -> int:
+        """How many there are, here and below."""
+        return (self.limit is not None) + sum(level.limits for level in self.below.values())
+
     def step(self, key: str, value: str) -> tuple[Level | None, str]:
         """Where an entry leads, and the value that it counts as."""
         text = f"{key}_{value}"
