@@ -115,6 +115,7 @@ async def test_a_service_that_stands_still_fails_its_own_liveness_and_nobody_els
 def test_the_page_names_labels_that_are_bounded() -> None:
     allowed: Mapping[str, str] = {
         "method": "", "status": "", "reason": "", "script": "", "kind": "", "namespace": "", "rule": "", "outcome": "",
+        "domain": "", "mode": "",
         "queue": "", "state": "", "how": "", "task": "", "service_name": "", "service_instance_id": "",
     }  # fmt: skip
     assert {label for _, labels in documented().values() for label in labels} <= allowed.keys()

@@ -50,7 +50,12 @@ class Envoy:
         self, *descriptors: pb.Descriptor, domain: str = "d", hits: int = 0, tenant: str = ""
     ) -> pb.ShouldRateLimitResponse:
         """The reply. Raises AioRpcError."""
-        request = pb.ShouldRateLimitRequest(domain=domain, descriptors=descriptors, hits_addend=hits)
+        return await self.send(
+            pb.ShouldRateLimitRequest(domain=domain, descriptors=descriptors, hits_addend=hits), tenant=tenant
+        )
+
+    async def send(self, request: pb.ShouldRateLimitRequest, *, tenant: str = "") -> pb.ShouldRateLimitResponse:
+        """The reply to any request. Raises AioRpcError."""
         metadata = (("headworks-tenant", tenant),) if tenant else ()
         reply: pb.ShouldRateLimitResponse = await self._call(request, timeout=60, metadata=metadata)
         return reply

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headworks.limiter.envoy.v1 import rate_limit_pb2 as pb
 from headworks_core import errors, grpc_errors
 from headworks_core.errors import Reason
@@ -188,7 +189,7 @@ async def test_the_script_counts_as_the_pure_function_does(redis: Redis) -> None
 async def test_what_is_malformed_is_refused(rules: Path, fields: dict[str, object], wrong: str) -> None:
     async with serving("memory:", rules) as envoy:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await envoy._call(pb.ShouldRateLimitRequest(**fields), timeout=60)  # type: ignore[arg-type]
+            await envoy.send(pb.ShouldRateLimitRequest(**fields))  # type: ignore[arg-type]
 
     error = grpc_errors.from_call(caught.value)
     assert isinstance(error, errors.InvalidArgument)
@@ -228,11 +229,13 @@ async def test_changed_rules_are_in_use_soon_and_bad_ones_never(rules: Path, tmp
         write(tmp_path / "second.yaml", "domain: d\n")
         await wait_until(failed, 30)
         assert value(await scrape(monitor), "headworks_limiter_envoy_rules_current") == 0
+        await wait_until(lambda: says(envoy, health_pb2.HealthCheckResponse.NOT_SERVING), 30)
         assert await allows(envoy, 4)
 
         write(tmp_path / "second.yaml", RULES.replace("domain: d", "domain: e"))
         await wait_until(lambda: allows_in(envoy, "e"), 30)
         assert value(await scrape(monitor), "headworks_limiter_envoy_rules_current") == 1
+        await wait_until(lambda: says(envoy, health_pb2.HealthCheckResponse.SERVING), 30)
 
 
 def write(file: Path, text: str) -> None:
@@ -240,6 +243,13 @@ def write(file: Path, text: str) -> None:
     fresh = file.with_suffix(".new")
     fresh.write_text(text)
     fresh.replace(file)
+
+
+async def says(envoy: Envoy, status: int) -> bool:
+    """Whether health says so of the rules in use being those of the files."""
+    stub: Any = health_pb2_grpc.HealthStub(envoy.channel)
+    found: int = (await stub.Check(health_pb2.HealthCheckRequest(service="envoy_rules"))).status
+    return found == status
 
 
 async def allows_in(envoy: Envoy, domain: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from headworks_limiter.envoy import rules_file
 from headworks_limiter.envoy.limits import Domains, Level, Wildcard, counter_key
-from headworks_limiter.envoy.rules_file import _DomainFile
 from headworks_limiter.envoy.windows import Unit
-from headworks_limiter.yaml_nodes import Nodes
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "envoy" / "rules.yaml"
 RULES = """
 domain: d
 descriptors:
@@ -39,11 +40,10 @@ descriptors:
 
 
 @pytest.fixture(scope="module")
-def domains() -> Domains:
-    file = _DomainFile(Nodes("rules.yaml"))
-    name, level = file.read(RULES.encode())
-    assert not file.nodes.mistakes
-    return Domains({name: level})
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Domains:
+    file = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    file.write_text(RULES)
+    return rules_file.load(file)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_rules_of_a_level_are_found_in_the_files_order() -> None:
 
 
 def test_the_examples_file_is_what_it_says() -> None:
-    domains = rules_file.load("examples/envoy/rules.yaml")
+    domains = rules_file.load(EXAMPLE)
 
     def limit(*entries: tuple[str, str]) -> tuple[int, Unit | None]:
         found = domains.find("api", entries)

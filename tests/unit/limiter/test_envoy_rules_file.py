@@ -10,6 +10,8 @@ from headworks_limiter.envoy.limits import Domains, Limit
 from headworks_limiter.envoy.windows import Unit
 from headworks_limiter.rules import RulesError
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "envoy" / "rules.yaml"
+
 
 def load(folder: Path, text: str) -> Domains:
     file = folder / "rules.yaml"
@@ -167,6 +169,6 @@ def test_a_file_of_envoys_is_told_from_one_of_ours(tmp_path: Path) -> None:
     ours = tmp_path / "ours.yaml"
     ours.write_text("namespaces: {}\n")
 
-    assert rules_file.is_domain("examples/envoy/rules.yaml")
+    assert rules_file.is_domain(EXAMPLE)
     assert not rules_file.is_domain(ours)
     assert not rules_file.is_domain(tmp_path / "none.yaml")
