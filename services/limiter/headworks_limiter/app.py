@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ from headworks_core.store import check_permissions, check_server, redis_client, 
 
 from headworks_limiter.admin import LimiterAdminServicer
 from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
+from headworks_limiter.envoy.counters import MemoryCounters, RedisCounters
+from headworks_limiter.envoy.counting import Counters
+from headworks_limiter.envoy.service import envoy_services
 from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.published import PublishedRules, RuleVersions
 from headworks_limiter.requests import RequestReader
@@ -64,7 +67,10 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
         in_use = await _rules(book, store.versions)
         breaker = Breaker(asyncio.get_running_loop().time)
         local = LocalBuckets(replicas=settings.replicas)
-        async with Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider:
+        async with (
+            Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider,
+            envoy_services(settings, store.counters, store.meta, breaker) as envoys,
+        ):
             newcomers = Newcomers(settings.max_new_buckets_per_minute)
             reader = RequestReader(in_use.rules, store.meta, newcomers=newcomers)
             servicer = LimiterServicer(reader, decider)
@@ -75,6 +81,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 [
                     bind(add_LimiterServiceServicer_to_server, servicer, CODECS),
                     bind(add_LimiterAdminServiceServicer_to_server, admin),
+                    *(envoy.registered for envoy in envoys),
                 ],
                 address=settings.address,
                 grace_s=settings.shutdown_grace_s,
@@ -85,6 +92,8 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                 metrics = Metrics("headworks-limiter", settings.replica_id)
                 add_metrics(metrics, decider, breaker, local)
                 add_rule_metrics(metrics, decider.counters, in_use, newcomers, StoreSize(store.keys))
+                for envoy in envoys:
+                    envoy.add_metrics(metrics)
 
                 async def changed() -> None:
                     servicer.use(in_use.rules)
@@ -99,8 +108,9 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                         every(PROBE_S, readiness.probe, name="readiness"),
                         forever(in_use.follow_file, name="rules"),
                         every(LOOK_S, in_use.look, name="rules of the API"),
+                        *(envoy.follow(health) for envoy in envoys),
                     ),
-                    _reloading_on_signal(book),
+                    _reloading_on_signal(book.ask, *(envoy.reload for envoy in envoys)),
                 ):
                     namespaces = len(in_use.rules.namespaces)
                     log.info(
@@ -119,6 +129,7 @@ async def _rules(book: RuleBook, versions: RuleVersions) -> RulesInUse:
 
 class _Store(NamedTuple):
     buckets: Buckets
+    counters: Counters
     versions: RuleVersions
     keys: Count
     meta: cells.Meta
@@ -138,7 +149,7 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         async def count() -> int:
             return len(memory)
 
-        yield _Store(memory, MemoryRuleVersions(), count, cells.Meta(events=""), _well)
+        yield _Store(memory, MemoryCounters(), MemoryRuleVersions(), count, cells.Meta(events=""), _well)
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
@@ -146,11 +157,11 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         buckets = RedisBuckets(redis, timeout_s=timeout_s)
         async with asyncio.timeout(START_TIMEOUT_S):
             await buckets.prepare(MAX_FLIGHTS)
+        counters = RedisCounters(redis, timeout_s=timeout_s)
         versions = RedisRuleVersions(redis, timeout_s=max(timeout_s, VERSIONS_TIMEOUT_S))
         keys = keys_in(redis, timeout_s=timeout_s)
-        yield _Store(
-            buckets, versions, keys, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
-        )
+        fitness = StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
+        yield _Store(buckets, counters, versions, keys, meta, fitness)
 
 
 async def _well() -> str:
@@ -167,11 +178,16 @@ def _as_rules_want(in_use: RulesInUse, fitness: Check) -> Check:
 
 
 @asynccontextmanager
-async def _reloading_on_signal(book: RuleBook) -> AsyncIterator[None]:
+async def _reloading_on_signal(*books: Callable[[], None]) -> AsyncIterator[None]:
     """SIGHUP reads the rules again, where this is the thread that signals come to."""
     loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        for book in books:
+            book()
+
     try:
-        loop.add_signal_handler(signal.SIGHUP, book.ask)
+        loop.add_signal_handler(signal.SIGHUP, ask)
     except (ValueError, RuntimeError, NotImplementedError):
         yield
         return

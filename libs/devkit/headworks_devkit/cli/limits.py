@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from headworks_client import Decision, LimiterAdminClient, LimiterClient
+from headworks_limiter.envoy import rules_file
 from headworks_limiter.rules import Mistake, RulesError, load
 from rich.console import Console
 from rich.table import Table
@@ -57,21 +58,24 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for 
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(help="A rules file (YAML).")],
+    file: Annotated[
+        Path, typer.Argument(help="A rules file (YAML), ours or one of envoyproxy/ratelimit; or a folder of those.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Find every mistake in a rules file, with its line; exit code 1 if there is one.
+
+    A file with a `domain` is read as one of envoyproxy/ratelimit, and so is a folder; domains are shown as namespaces.
 
     ```
     headworks limits validate rules.yaml
     ```
     """
     try:
-        found = load(file)
+        counts = _counts(file)
     except RulesError as error:
         _show_mistakes(file, error.mistakes, as_json=as_json)
         raise typer.Exit(exits.FAILED) from None
-    counts = {name: len(limits) for name, limits in found.namespaces.items()}
     if as_json:
         print_json({"file": str(file), "valid": True, "namespaces": counts, "mistakes": []})
         return
@@ -79,6 +83,13 @@ def validate(
     for name, count in counts.items():
         table.add_row(name, str(count))
     Console().print(table)
+
+
+def _counts(file: Path) -> dict[str, int]:
+    """Rules by namespace, or by domain. Raises RulesError."""
+    if rules_file.is_domain(file):
+        return {name: level.limits for name, level in rules_file.load(file).by_name.items()}
+    return {name: len(found) for name, found in load(file).namespaces.items()}
 
 
 def _show_mistakes(file: Path, mistakes: tuple[Mistake, ...], *, as_json: bool) -> None:
