@@ -48,9 +48,7 @@ class Adaptive:
 
     def share(self, replicas: int) -> Self:
         """The part of one replica among `replicas` that cannot see each other; at least one permit."""
-        return type(self)(
-            max(1, self.least // replicas), max(1, self.most // replicas), self.ttl_us, self.latency_us
-        )
+        return type(self)(max(1, self.least // replicas), max(1, self.most // replicas), self.ttl_us, self.latency_us)
 
 
 def take(

@@ -35,6 +35,8 @@ class Rule:
     on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
     shadow: bool = False
     """It counts and tells, and refuses nothing."""
+    count_denied: bool = False
+    """Requests that are refused take from it too."""
     overrides: Sequence[Override] = ()
     """The first that fits stands in for this rule."""
     id: str = field(init=False)
