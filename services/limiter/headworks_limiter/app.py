@@ -12,14 +12,14 @@ import structlog
 from headworks.limiter.v1.admin_service_pb2_grpc import add_LimiterAdminServiceServicer_to_server
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
-from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, forever, running
 from headworks_core.metrics import Metrics
 from headworks_core.monitor import monitoring
 from headworks_core.readiness import Check, Readiness
 from headworks_core.scripts import commands
+from headworks_core.servers import OneServer, Servers, ServersFitness, check_servers, open_servers
 from headworks_core.serving import bind, grpc_server
-from headworks_core.store import check_permissions, check_server, redis_client, starting
+from headworks_core.store import starting
 
 from headworks_limiter.admin import LimiterAdminServicer
 from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
@@ -27,7 +27,7 @@ from headworks_limiter.requests import RequestReader
 from headworks_limiter.rulebook import RuleBook
 from headworks_limiter.servicer import LimiterServicer
 from headworks_limiter.settings import Settings
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
 from headworks_limiter.store.memory import MemoryBuckets
 from headworks_limiter.store.redis import RedisBuckets
@@ -40,7 +40,9 @@ START_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 4 << 20
 PROBE_S = 0.5
 RULES = "rules"  # the health service that says whether the rules in use are those of the file
-COMMANDS = {"EVALSHA", *commands("headworks_limiter.store")}
+OWN_COMMANDS = {"EVAL", "EVALSHA", "PING", "INFO", "HGETALL", "HSETNX", "MULTI", "EXEC"}
+COMMANDS = OWN_COMMANDS | commands("headworks_limiter.store")
+KEY_TAIL = ":lim:"
 CONNECTIONS = 32
 
 
@@ -52,7 +54,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     """
     book = RuleBook(settings.rules_file)
     async with _store(settings) as store:
-        breaker = Breaker(asyncio.get_running_loop().time)
+        breaker = _breaker(store)
         local = LocalBuckets(replicas=settings.replicas)
         async with Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider:
             reader = RequestReader(book.rules, store.meta)
@@ -97,6 +99,7 @@ class _Store(NamedTuple):
     buckets: Buckets
     meta: cells.Meta
     check: Check
+    servers: Servers | None = None
 
 
 @asynccontextmanager
@@ -111,11 +114,27 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
-    async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
-        buckets = RedisBuckets(redis, timeout_s=timeout_s)
+    async with open_servers(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as servers:
+        buckets = RedisBuckets(servers, timeout_s=timeout_s)
         async with asyncio.timeout(START_TIMEOUT_S):
-            await buckets.prepare(MAX_FLIGHTS)
-        yield _Store(buckets, meta, StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S)))
+            await _prepare(buckets, servers)
+        yield _Store(buckets, meta, ServersFitness(servers, timeout_s=max(timeout_s, PROBE_S)), servers)
+
+
+async def _prepare(buckets: RedisBuckets, servers: Servers) -> None:
+    """Every server that answers; one at least must."""
+    preparing = [buckets.prepare(MAX_FLIGHTS, server) for server in servers.all().values()]
+    failures = await asyncio.gather(*preparing, return_exceptions=True)
+    if None not in failures:
+        raise next(error for error in failures if error is not None)
+
+
+def _breaker(store: _Store) -> Breaker | Breakers:
+    """One for each server that has cells of its own."""
+    clock, servers = asyncio.get_running_loop().time, store.servers
+    if servers is None or isinstance(servers, OneServer):
+        return Breaker(clock)
+    return Breakers(clock, lambda cell: servers.place(store.meta.prefix(cell)))
 
 
 async def _well() -> str:
@@ -147,10 +166,9 @@ async def _reloading_on_signal(book: RuleBook) -> AsyncIterator[None]:
 
 
 async def _join_store(settings: Settings) -> cells.Meta:
-    async with redis_client(settings.redis_url, timeout_s=START_TIMEOUT_S, connections=1) as redis:
-        with starting(settings.redis_url):
-            server = await check_server(redis, durable=False)
-            await check_permissions(redis, COMMANDS, key="{hw:0}:lim:", channel="")
-            meta = await cells.join(redis, cells.Meta(cells=settings.cells, events=""))
-    log.info("store.joined", server=server, cells=meta.cells)
+    with starting(settings.redis_url):
+        async with open_servers(settings.redis_url, timeout_s=START_TIMEOUT_S, connections=1) as servers:
+            said = await check_servers(servers, COMMANDS, key_tail=KEY_TAIL, channel="")
+            meta = await cells.join(servers.home(cells.META), cells.Meta(cells=settings.cells_wanted, events=""))
+    log.info("store.joined", server=said, servers=len(servers.all()), cells=meta.cells)
     return meta
