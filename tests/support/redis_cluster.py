@@ -15,7 +15,7 @@ from typing import Any
 from headworks_core.store import redis_client
 from headworks_devkit.backends import RedisBackend
 from headworks_devkit.backends.valkey import find_server, valkey
-from headworks_devkit.ports import free_port
+from headworks_devkit.ports import free_port, free_ports
 from headworks_devkit.processes import child
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -34,6 +34,8 @@ class Node:
 
     backend: RedisBackend
     redis: Redis
+    bus_port: int = 0
+    """Where the others of its cluster reach it."""
 
     @property
     def place(self) -> str:
@@ -91,7 +93,7 @@ async def redis_cluster(
     }
     async with AsyncExitStack() as stack:
         count = primaries * 2 if replicas else primaries
-        nodes = [await _node(stack, told) for _ in range(count)]
+        nodes = await asyncio.gather(*(_node(stack, told, bus_port) for bus_port in free_ports(count)))
         cluster = RedisCluster(nodes[:primaries], nodes[primaries:])
         for index, node in enumerate(cluster.primaries):
             # The first slot that `owner_index` gives it, to the one before the next primary's.
@@ -99,20 +101,23 @@ async def redis_cluster(
             await node.said("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
             await node.said("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
         for node in nodes[1:]:
-            await node.said("CLUSTER", "MEET", HOST, nodes[0].port)
+            await node.said("CLUSTER", "MEET", HOST, nodes[0].port, nodes[0].bus_port)
         await wait_until(lambda: _all(nodes, _knows(count)), PATIENT_S, what="the nodes to know each other")
         for primary, replica in zip(cluster.primaries, cluster.replicas, strict=False):
             identity = (await primary.said("CLUSTER", "MYID")).decode()
             await replica.said("CLUSTER", "REPLICATE", identity)
+            await replica.said("READONLY")  # so that tests can look what it knows; its client has one connection
         await wait_until(lambda: _all(nodes, _is_well), PATIENT_S, what="the cluster to be well")
         await wait_until(lambda: _all(cluster.replicas, _is_in_step), PATIENT_S, what="the replicas to be in step")
         await wait_until(lambda: _all(nodes, _sees_replicas(len(cluster.replicas))), PATIENT_S, what="all to see that")
         yield cluster
 
 
-async def _node(stack: AsyncExitStack, options: Mapping[str, str]) -> Node:
-    backend = await stack.enter_async_context(valkey(options))
-    return Node(backend, await stack.enter_async_context(redis_client(backend.url, timeout_s=10)))
+async def _node(stack: AsyncExitStack, options: Mapping[str, str], bus_port: int = 0) -> Node:
+    told = {**options, "cluster-port": str(bus_port)} if bus_port else options
+    backend = await stack.enter_async_context(valkey(told))
+    redis = await stack.enter_async_context(redis_client(backend.url, timeout_s=10, connections=1))
+    return Node(backend, redis, bus_port)
 
 
 async def _all(nodes: Sequence[Node], check: Any) -> bool:
