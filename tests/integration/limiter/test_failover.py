@@ -11,16 +11,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
-import pytest
 from headworks_core.cells import Meta
-from headworks_core.errors import FailedPrecondition, ServiceError, Unavailable
+from headworks_core.errors import FailedPrecondition, Unavailable
 from headworks_core.store import redis_client
-from headworks_limiter.app import limiter_app
-from headworks_limiter.settings import Settings
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from tests.integration.limiter.serving import Limiter, request, running
+from tests.integration.limiter.serving import Limiter, refused_at_start, request, running
 from tests.support.redis_cluster import SERVICE, redis_cluster, watched
 from tests.support.wait import wait_until
 
@@ -142,16 +139,10 @@ async def test_a_planned_failover_is_followed_and_the_old_primary_left_alone() -
 
 async def test_what_sentinels_cannot_help_with_is_told_at_start() -> None:
     async with watched(sentinels=1, down_after_ms=60_000) as world:
-        await refused(world.url.replace(f"/{SERVICE}", "/other"), FailedPrecondition, "know no service other")
+        await refused_at_start(world.url.replace(f"/{SERVICE}", "/other"), FailedPrecondition, "know no service other")
         # What a sentinel says that has missed a failover: it still names the server that is a replica by now.
         await world.primary.redis.replicaof("127.0.0.1", str(world.replica.port))
         await world.replica.said("REPLICAOF", "NO", "ONE")
-        await refused(world.url, FailedPrecondition, "which a sentinel names as primary, is a read-only replica")
+        await refused_at_start(world.url, FailedPrecondition, "names as primary, is a read-only replica")
         place = world.sentinels[0]
-    await refused(world.url, Unavailable, f"Redis at {place} cannot be reached")
-
-
-async def refused(url: str, kind: type[ServiceError], why: str) -> None:
-    with pytest.raises(kind, match=why):
-        async with limiter_app(Settings(address="127.0.0.1:0", redis_url=url)):
-            pass
+    await refused_at_start(world.url, Unavailable, f"Redis at {place} cannot be reached")
