@@ -70,7 +70,7 @@ async def taken(redis: Redis) -> Counter[str]:
     for key in await redis.keys("*:lim:*"):
         value = await redis.get(key)
         assert isinstance(value, bytes)
-        found[key.decode().split(":")[3]] += int(value.rpartition(b":")[2])
+        found[text(key).split(":")[3]] += int(value.rpartition(b":")[2])
     return found
 
 
