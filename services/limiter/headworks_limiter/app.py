@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 import structlog
@@ -114,7 +114,10 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
-    async with open_servers(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as servers:
+    async with AsyncExitStack() as stack:
+        with starting(settings.redis_url):
+            opening = open_servers(settings.redis_url, timeout_s=None, connections=CONNECTIONS)
+            servers = await stack.enter_async_context(opening)
         buckets = RedisBuckets(servers, timeout_s=timeout_s)
         async with asyncio.timeout(START_TIMEOUT_S):
             await _prepare(buckets, servers)

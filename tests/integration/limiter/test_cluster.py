@@ -17,6 +17,7 @@ from headworks_core.errors import FailedPrecondition
 from redis.crc import key_slot
 
 from tests.integration.limiter.serving import Limiter, refused_at_start, request, running, text
+from tests.support.listening import deaf, listening
 from tests.support.redis_cluster import Node, RedisCluster, redis_cluster
 from tests.support.wait import wait_until
 
@@ -31,7 +32,7 @@ namespaces:
 """
 ONLY_ERRORS = 'namespaces: {api: {rules: [{name: user, match: {user: "*"}, limit: 1000000, per: 2000d}]}}'
 TIMEOUT_MS = 500
-PROBES_S = 2.5  # more than it takes a limiter to say that it is not ready
+STORM_S = 2.5  # more than it takes a limiter to say that it is not ready
 TENANTS = [f"tenant-{number}" for number in range(120)]
 
 
@@ -172,6 +173,13 @@ async def test_a_missing_permission_on_one_of_the_servers_is_found_at_start(clus
             await node.said("ACL", "DELUSER", "service")
 
 
+async def test_one_server_of_several_is_not_taken_for_all(cluster: RedisCluster) -> None:
+    url = f"redis://{cluster.primaries[0].place}"
+    await refused_at_start(
+        url, FailedPrecondition, r"spread over 3 servers; name them to a limiter as redis\+cluster://"
+    )
+
+
 async def test_a_cluster_with_a_slot_that_nobody_serves_is_refused(cluster: RedisCluster) -> None:
     for node in cluster.primaries:
         await node.said("CLUSTER", "DELSLOTS", 16_383)
@@ -217,18 +225,37 @@ async def test_a_killed_primary_without_a_replica_fails_its_own_cells_and_no_oth
             await load
             decision = await limiter.of(lost[0]).consume(request(deny="y"))
             assert (decision.refusal, decision.degraded) == (REFUSAL_STORE_FAILURE, True)
+            await _is_spared(limiter, strict, lost, cluster.primaries[dead].port)
             # A limiter that starts now serves the others too.
             async with running(cluster.url, RULES, redis_timeout_ms=TIMEOUT_MS) as later:
                 await wait_until(lambda: all_answer(later, rest), 30, what="the others")
                 assert await allowed(later, lost[0]) is None
-            probed = asyncio.get_running_loop().time() + PROBES_S
-            while asyncio.get_running_loop().time() < probed:
-                assert await ready(strict)  # two thirds of the tenants have their answers
-                assert await all_answer(strict, rest[:1])
             for node in cluster.primaries:
                 if node is not cluster.primaries[dead]:
                     node.kill()
             await wait_until(lambda: not_ready(strict), 30, what="the limiter to say that it has no store")
+
+
+async def _is_spared(limiter: Limiter, strict: Limiter, lost: list[str], port: int) -> None:
+    """A server that takes connections and never answers is asked now and then, however many ask for its cells; and
+    both limiters stay ready, for the others' cells."""
+    connections = 0
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await deaf(reader, writer)
+
+    clock = asyncio.get_running_loop().time
+    async with listening(accept, port=port):
+        began, asked = clock(), 0
+        while clock() < began + STORM_S:
+            assert not any(await asyncio.gather(*(allowed(limiter, tenant) for tenant in lost)))
+            asked += len(lost)
+            assert await ready(strict)
+    # Two limiters: their breakers let one call a pause through, their probes come twice a second.
+    assert connections <= 10 + 10 * (clock() - began)
+    assert asked > 2 * connections
 
 
 async def ready(limiter: Limiter) -> bool:

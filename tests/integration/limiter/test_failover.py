@@ -17,7 +17,7 @@ from headworks_core.store import redis_client
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from tests.integration.limiter.serving import Limiter, refused_at_start, request, running
+from tests.integration.limiter.serving import Limiter, refused_at_start, request, running, text
 from tests.support.redis_cluster import SERVICE, redis_cluster, watched
 from tests.support.wait import wait_until
 

@@ -57,19 +57,6 @@ async def test_both_sides_are_verified(front: str, signed: Certificates, tmp_pat
     )
 
 
-async def test_a_cluster_whose_servers_speak_tls(signed: Certificates) -> None:
-    behind: list[int] = []
-    async with (
-        tls_front(signed.server, lambda: ("127.0.0.1", behind[0])) as port,
-        redis_cluster(primaries=1, options={"cluster-announce-port": str(port)}) as cluster,
-    ):
-        behind.append(cluster.primaries[0].port)
-        url = f"rediss+cluster://127.0.0.1:{port}{signed.options(signed.client)}"
-        async with running(url, RULES) as limiter:
-            assert (await limiter.consume(request(user="tls"))).allowed
-        await refused_at_start(f"rediss+cluster://127.0.0.1:{port}{signed.options()}", Unavailable, "cannot be reached")
-
-
 def documented(user: str) -> list[str]:
     """The rules of a user's ACL, as docs/redis.md has them."""
     found = re.search(rf"^ACL SETUSER {user} on >\S+ (.*)$", DOCS.read_text(), re.MULTILINE)
@@ -116,12 +103,19 @@ async def test_the_documented_user_may_do_all_that_a_limiter_does(server: RedisB
         assert await denied(redis) == []
 
 
-async def test_the_documented_user_will_do_for_a_cluster() -> None:
-    async with redis_cluster(primaries=1) as cluster:
+async def test_the_documented_user_will_do_for_a_cluster_whose_servers_speak_tls(signed: Certificates) -> None:
+    behind: list[int] = []
+    async with (
+        tls_front(signed.server, lambda: ("127.0.0.1", behind[0])) as port,
+        redis_cluster(primaries=1, options={"cluster-announce-port": str(port)}) as cluster,
+    ):
         (node,) = cluster.primaries
+        behind.append(node.port)
         await set_user(node.redis, documented("limiter"))
-        await use_everything(as_user(cluster.url))
+        await use_everything(f"rediss+cluster://limiter:secret@127.0.0.1:{port}{signed.options(signed.client)}")
         assert await denied(node.redis) == []
+        url = f"rediss+cluster://limiter:secret@127.0.0.1:{port}{signed.options()}"
+        await refused_at_start(url, Unavailable, "cannot be reached")
 
 
 async def test_documented_users_will_do_behind_sentinels() -> None:
