@@ -38,6 +38,8 @@ class Sources:
         self._address = address
         self._order = list(address.nodes)
         self._clients: dict[str, Redis] = {}
+        self._primary = ""
+        """What sentinels have named last and has said itself that it is one."""
 
     async def read(self) -> Sequence[Range]:
         """What the first that answers says. Raises what the last one failed with, if none does."""
@@ -89,7 +91,9 @@ class Sources:
             message = f"the sentinels know no service {service}"
             raise FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
         place = node_of(_text(told[0]), int(told[1]))
-        await self._refuse_replica(place)
+        if place != self._primary:
+            await self._refuse_replica(place)
+            self._primary = place
         return [Range(0, SLOTS - 1, place)]
 
     async def _refuse_replica(self, place: str) -> None:
