@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from headworks_core.errors import FailedPrecondition, Reason
 from headworks_core.store import SLOTS, connect, disconnect
 
 ASK_S = 1.0
+ROUNDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Range:
     place: str
 
 
-Tell = Callable[[Redis, str], Awaitable[Sequence[Range]]]
-"""Asks a client of the source at `host:port`."""
+class _Behind(RedisConnectionError):
+    """A sentinel has missed a failover."""
 
 
 class Sources:
@@ -40,6 +41,10 @@ class Sources:
         self._clients: dict[str, Redis] = {}
         self._primary = ""
         """What sentinels have named last and has said itself that it is one."""
+        self._epoch = 0
+        """Of the latest failover that a sentinel has told of."""
+        self._behind = 0
+        """Rounds in which no sentinel knew of that one."""
 
     async def read(self) -> Sequence[Range]:
         """What the first that answers says. Raises what the last one failed with, if none does."""
@@ -53,6 +58,10 @@ class Sources:
             except (RedisError, OSError, FailedPrecondition) as error:
                 failure = error
             self.doubt(place)
+        if isinstance(failure, _Behind):
+            self._behind += 1
+            if self._behind >= ROUNDS:  # none of them has ever heard of it: they are others, under the same addresses
+                self._epoch = self._behind = 0
         raise failure
 
     def doubt(self, place: str) -> None:
@@ -91,10 +100,17 @@ class Sources:
             message = f"the sentinels know no service {service}"
             raise FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
         place = node_of(_text(told[0]), int(told[1]))
+        self._note(_epoch(await execute("SENTINEL", "MASTER", service)))
         if place != self._primary:
             await self._refuse_replica(place)
             self._primary = place
         return [Range(0, SLOTS - 1, place)]
+
+    def _note(self, epoch: int) -> None:
+        """A sentinel that has not heard of the latest failover names the old primary, which may not know either."""
+        if epoch < self._epoch:
+            raise _Behind(f"a sentinel knows of failover {epoch}, others of {self._epoch}")
+        self._epoch, self._behind = epoch, 0
 
     async def _refuse_replica(self, place: str) -> None:
         """A sentinel that has missed a failover, or is in the middle of one, names a server that is none any more."""
@@ -106,6 +122,11 @@ class Sources:
         if role != "master":
             message = f"{place}, which a sentinel names as primary, is a read-only replica"
             raise FailedPrecondition(message, reason=Reason.STORE_UNSUITABLE)
+
+
+def _epoch(master: Mapping[bytes, bytes] | Sequence[bytes]) -> int:
+    said = master if isinstance(master, Mapping) else dict(zip(master[::2], master[1::2], strict=True))
+    return int(said.get(b"config-epoch", b"0"))
 
 
 async def _of_cluster(client: Redis, asked: str) -> Sequence[Range]:
