@@ -49,6 +49,7 @@ class Sources:
     async def read(self) -> Sequence[Range]:
         """What the first that answers says. Raises what the last one failed with, if none does."""
         failure: Exception = RedisConnectionError("nobody is there to be asked")
+        behind = False
         for place in list(self._order):
             try:
                 async with asyncio.timeout(ASK_S):
@@ -56,9 +57,9 @@ class Sources:
             except TimeoutError:
                 failure = RedisConnectionError(f"{place} does not answer")
             except (RedisError, OSError, FailedPrecondition) as error:
-                failure = error
+                failure, behind = error, behind or isinstance(error, _Behind)
             self.doubt(place)
-        if isinstance(failure, _Behind):
+        if behind:
             self._behind += 1
             if self._behind >= ROUNDS:  # none of them has ever heard of it: they are others, under the same addresses
                 self._epoch = self._behind = 0
