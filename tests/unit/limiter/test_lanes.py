@@ -20,7 +20,7 @@ async def test_a_lane_that_waits_holds_up_no_other() -> None:
 
     lanes: Lanes[str, str] = Lanes(lambda: MicroBatcher(flush), of=lambda item: item.partition(" ")[0])
     slow = [lanes(f"slow {number}") for number in range(20)]
-    assert await asyncio.gather(lanes("fast 1"), lanes("fast 2")) == ["FAST 1", "FAST 2"]
+    assert [await each for each in (lanes("fast 1"), lanes("fast 2"))] == ["FAST 1", "FAST 2"]
     assert (lanes.flights, any(each.done() for each in slow)) == (1, False)
     assert ["fast 1", "fast 2"] in batches
 
