@@ -1,6 +1,6 @@
 """Script calls to the server that owns their keys: a cluster's, or the one that sentinels name.
 
-Own, rather than redis-py's cluster client: see docs/adr/0010-redis-clusters.md. A call is sent once. What is followed
+Own, rather than redis-py's cluster client: see docs/adr/0016-redis-clusters.md. A call is sent once. What is followed
 is an answer that says that nothing was done (MOVED, ASK); after a connection that broke the outcome is unknown, and
 the caller is told so.
 """
@@ -38,6 +38,7 @@ LOOK_S = 1.0
 PAUSE_S = 0.2
 """Between two looks while something is wrong: an outage is no reason to ask the others all the time."""
 REDIRECTS = 3
+SCRIPTED = {"EVAL", "EVALSHA"}
 DOUBTS = (RedisConnectionError, RedisTimeoutError, ClusterDownError, ReadOnlyError, asyncio.CancelledError)
 
 
@@ -93,8 +94,11 @@ class RoutedServers:
         return self._client(self._owner(key_slot(key.encode())))
 
     async def execute_command(self, *args: Any) -> Any:
-        """EVAL or EVALSHA with keys of one slot, by the server that owns it. Raises RedisError."""
-        slot = key_slot(args[3].encode())
+        """A command with keys of one slot, by the server that owns it. Raises RedisError.
+
+        A script's first key is its third argument, that of any other command its first.
+        """
+        slot = key_slot(args[3 if args[0] in SCRIPTED else 1].encode())
         place = self._owner(slot)
         for _ in range(REDIRECTS):
             try:

@@ -29,7 +29,7 @@ class Servers(Protocol):
 
     @property
     def execute_command(self) -> Any:
-        """Runs EVAL or EVALSHA on the server that owns the keys, all of one cell. Raises RedisError."""
+        """Runs a command on the server that owns its keys, all of one slot. Raises RedisError."""
 
     def place(self, key: str) -> str:
         """Names the server that owns a key; the same name is the same server."""

@@ -15,6 +15,7 @@ from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unava
 from headworks_core.store import Moving
 from headworks_core.telemetry import is_sampled
 
+from headworks_limiter.bypass_log import BypassLog
 from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.denials import Denials
 from headworks_limiter.domain.ask import Ask, Verdict
@@ -72,6 +73,7 @@ class Decider:
         self.counters = DecisionCounters()
         self._clock = asyncio.get_running_loop().time
         self.denials = Denials(self._clock)
+        self._bypass_log = BypassLog(self._clock)
         self._batcher: Lanes[_Load, Sequence[Verdict]] = Lanes(
             lambda: MicroBatcher(
                 self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
@@ -188,10 +190,13 @@ class Decider:
 
     def _unlimited(self, ask: Ask) -> Verdict:
         """No rule meets the request, or none is to be enforced, so it is allowed."""
-        if self._enabled:
-            self.counters.unlimited += 1
-        else:
+        if not self._enabled:
             self.counters.bypassed += 1
+        elif ask.bypass is not None:
+            self.counters.let_through[ask.bypass.namespace, ask.bypass.name] += 1
+            self._bypass_log.used(ask.bypass)
+        else:
+            self.counters.unlimited += 1
         return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0)
 
     async def _flush(self, loads: list[_Load]) -> list[Sequence[Verdict] | Exception]:

@@ -31,6 +31,18 @@ class Settings(ServiceSettings):
     """False allows every request that is well formed, and asks no store: the switch for an emergency."""
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
+    max_new_buckets_per_minute: int = Field(default=0, ge=0)
+    """Buckets of descriptors new to this replica that each tenant may begin with in a minute; 0: any number."""
+    envoy_rules: str = ""
+    """Rules of envoyproxy/ratelimit, a file or a folder of files; empty: Envoy's service is not served."""
+    envoy_headers: bool = False
+    """Whether Envoy is told to add RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset."""
+    envoy_shadow: bool = False
+    """True lets every request of Envoy pass, and counts."""
+    envoy_quota: bool = False
+    """True makes every limit of Envoy's rules a quota: all must be exceeded to refuse."""
+    envoy_metadata: bool = False
+    """Whether Envoy is given dynamic metadata: what was asked, and what the rules say about it."""
     cells: int = Field(default=1, ge=1, le=4096)
     """Hash tags that the state is spread over; fixed when the first replica ever starts. Untold: 64 on a cluster."""
 

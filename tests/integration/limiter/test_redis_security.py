@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headworks.limiter.v1.admin_service_pb2 import ResetBucketsRequest
+from headworks.limiter.v1.admin_service_pb2 import GetRulesRequest, ResetBucketsRequest, SetRulesRequest
 from headworks.limiter.v1.admin_service_pb2_grpc import LimiterAdminServiceStub
 from headworks_core.errors import FailedPrecondition, Unavailable
 from headworks_core.store import redis_client
@@ -17,6 +17,8 @@ from headworks_devkit.backends.valkey import valkey
 from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import refused_at_start, request, running
+from tests.support.http import scrape, value
+from tests.support.ports import free_port
 from tests.support.redis_cluster import redis_cluster, watched
 from tests.support.tls_front import Certificates, certificates, tls_front
 
@@ -75,12 +77,18 @@ def as_user(url: str) -> str:
 
 async def use_everything(url: str) -> None:
     """Ask a limiter whatever reaches Redis."""
-    async with running(url, RULES) as limiter:
+    page = f"127.0.0.1:{free_port()}"
+    async with running(url, RULES, metrics_address=page) as limiter:
         assert (await limiter.consume(request(user="x"))).allowed
         assert (await limiter.consume(request(user="x", _request_id=REQUEST_ID))).allowed
         assert (await limiter.consume(request(user="x", _request_id=REQUEST_ID))).replayed
         assert (await limiter.check(request(user="x"))).governing.remaining == 2
         admin: Any = LimiterAdminServiceStub(limiter.channel)
+        text = "rules: [{name: b, match: {}, limit: 1/day}]"
+        for number in range(12):  # more than are kept
+            await admin.SetRules(SetRulesRequest(namespace="put", text=f"{text} # {number}"))
+        assert (await admin.GetRules(GetRulesRequest(namespace="put"))).rules.version.version == 12
+        assert value(await scrape(page), "headworks_limiter_store_keys") > 0
         asked = ResetBucketsRequest(namespace="api", descriptors={"user": "x"})
         reply = await admin.ResetBuckets(asked, metadata=(("headworks-tenant", "default"),))
         assert list(reply.rules) == ["a"]
