@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 import structlog
 from headworks.limiter.v1.admin_service_pb2_grpc import add_LimiterAdminServiceServicer_to_server
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
-from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, forever, running
 from headworks_core.metrics import Metrics
 from headworks_core.monitor import monitoring
 from headworks_core.readiness import Check, Readiness
 from headworks_core.scripts import commands
+from headworks_core.servers import OneServer, Servers, ServersFitness, check_servers, open_servers
 from headworks_core.serving import bind, grpc_server
-from headworks_core.store import check_permissions, check_server, redis_client, starting
+from headworks_core.store import check_permissions, starting
 
 from headworks_limiter.admin import LimiterAdminServicer
 from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
@@ -34,7 +34,8 @@ from headworks_limiter.rulebook import RuleBook
 from headworks_limiter.rules_in_use import RulesInUse
 from headworks_limiter.servicer import LimiterServicer
 from headworks_limiter.settings import Settings
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.store import rule_versions
+from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
 from headworks_limiter.store.memory import MemoryBuckets
 from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
@@ -52,7 +53,10 @@ PROBE_S = 0.5
 LOOK_S = 0.5  # between two looks for rules that the API has put: half of what they may take to be everywhere
 VERSIONS_TIMEOUT_S = 2.0
 RULES = "rules"  # the health service that says whether the rules in use are those of the file
-COMMANDS = {"EVALSHA", *commands("headworks_limiter.store")}
+HASH_COMMANDS = {"HGET", "HMGET", "HGETALL", "HSET", "HSETNX", "HDEL"}
+OWN_COMMANDS = {"EVAL", "EVALSHA", "PING", "INFO", "HGETALL", "HSETNX", "HGET", "HMGET", "MULTI", "EXEC", "DBSIZE"}
+COMMANDS = OWN_COMMANDS | commands("headworks_limiter.store")
+KEY_TAIL = ":lim:"
 CONNECTIONS = 32
 
 
@@ -65,7 +69,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
     book = RuleBook(settings.rules_file)
     async with _store(settings) as store:
         in_use = await _rules(book, store.versions)
-        breaker = Breaker(asyncio.get_running_loop().time)
+        breaker = _breaker(store)
         local = LocalBuckets(replicas=settings.replicas)
         async with (
             Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider,
@@ -134,6 +138,7 @@ class _Store(NamedTuple):
     keys: Count
     meta: cells.Meta
     check: Check
+    servers: Servers | None = None
 
 
 @asynccontextmanager
@@ -153,15 +158,34 @@ async def _store(settings: Settings) -> AsyncIterator[_Store]:
         return
     meta = await _join_store(settings)
     timeout_s = settings.redis_timeout_ms / 1000
-    async with redis_client(settings.redis_url, timeout_s=None, connections=CONNECTIONS) as redis:
-        buckets = RedisBuckets(redis, timeout_s=timeout_s)
+    async with AsyncExitStack() as stack:
+        with starting(settings.redis_url):
+            opening = open_servers(settings.redis_url, timeout_s=None, connections=CONNECTIONS)
+            servers = await stack.enter_async_context(opening)
+        buckets = RedisBuckets(servers, timeout_s=timeout_s)
         async with asyncio.timeout(START_TIMEOUT_S):
-            await buckets.prepare(MAX_FLIGHTS)
-        counters = RedisCounters(redis, timeout_s=timeout_s)
-        versions = RedisRuleVersions(redis, timeout_s=max(timeout_s, VERSIONS_TIMEOUT_S))
-        keys = keys_in(redis, timeout_s=timeout_s)
-        fitness = StoreFitness(redis, durable=False, timeout_s=max(timeout_s, PROBE_S))
-        yield _Store(buckets, counters, versions, keys, meta, fitness)
+            await _prepare(buckets, servers)
+        counters = RedisCounters(servers, timeout_s=timeout_s)
+        versions = RedisRuleVersions(servers, timeout_s=max(timeout_s, VERSIONS_TIMEOUT_S))
+        keys = keys_in(servers, timeout_s=timeout_s)
+        fitness = ServersFitness(servers, timeout_s=max(timeout_s, PROBE_S))
+        yield _Store(buckets, counters, versions, keys, meta, fitness, servers)
+
+
+async def _prepare(buckets: RedisBuckets, servers: Servers) -> None:
+    """Every server that answers; one at least must."""
+    preparing = [buckets.prepare(MAX_FLIGHTS, server) for server in servers.all().values()]
+    failures = await asyncio.gather(*preparing, return_exceptions=True)
+    if None not in failures:
+        raise next(error for error in failures if error is not None)
+
+
+def _breaker(store: _Store) -> Breaker | Breakers:
+    """One for each server that has cells of its own."""
+    clock, servers = asyncio.get_running_loop().time, store.servers
+    if servers is None or isinstance(servers, OneServer):
+        return Breaker(clock)
+    return Breakers(clock, lambda cell: servers.place(store.meta.prefix(cell)))
 
 
 async def _well() -> str:
@@ -198,10 +222,11 @@ async def _reloading_on_signal(*books: Callable[[], None]) -> AsyncIterator[None
 
 
 async def _join_store(settings: Settings) -> cells.Meta:
-    async with redis_client(settings.redis_url, timeout_s=START_TIMEOUT_S, connections=1) as redis:
-        with starting(settings.redis_url):
-            server = await check_server(redis, durable=False)
-            await check_permissions(redis, COMMANDS, key="{hw:0}:lim:", channel="")
-            meta = await cells.join(redis, cells.Meta(cells=settings.cells, events=""))
-    log.info("store.joined", server=server, cells=meta.cells)
+    with starting(settings.redis_url):
+        async with open_servers(settings.redis_url, timeout_s=START_TIMEOUT_S, connections=1) as servers:
+            said = await check_servers(servers, COMMANDS, key_tail=KEY_TAIL, channel="")
+            for key in (cells.META, rule_versions.KEY):
+                await check_permissions(servers.home(key), HASH_COMMANDS, key=key, channel="")
+            meta = await cells.join(servers.home(cells.META), cells.Meta(cells=settings.cells_wanted, events=""))
+    log.info("store.joined", server=said, servers=len(servers.all()), cells=meta.cells)
     return meta

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
+from headworks_core.address import Kind, parse
 from headworks_core.settings import ServiceSettings
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 MEMORY = "memory:"
+CLUSTER_CELLS = 64
 
 
 class Settings(ServiceSettings):
@@ -19,7 +21,8 @@ class Settings(ServiceSettings):
     address: str = "127.0.0.1:50051"
     """Where to listen, host:port."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Where the buckets are; `memory:` keeps them in this process, for a single replica without Redis."""
+    """Where the buckets are: redis://, redis+cluster://host:port,... or redis+sentinel://host:port,.../service (with
+    rediss for TLS), see docs/redis.md; `memory:` keeps them in this process, for a single replica without Redis."""
     redis_timeout_ms: int = Field(default=50, ge=1, le=60_000)
     """Milliseconds until an unanswered store counts as failed; rules say what happens then."""
     rules_file: str = ""
@@ -41,13 +44,27 @@ class Settings(ServiceSettings):
     envoy_metadata: bool = False
     """Whether Envoy is given dynamic metadata: what was asked, and what the rules say about it."""
     cells: int = Field(default=1, ge=1, le=4096)
-    """Hash tags that the state is spread over; fixed when the first replica ever starts."""
+    """Hash tags that the state is spread over; fixed when the first replica ever starts. Untold: 64 on a cluster."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _url_can_be_read(cls, value: str) -> str:
+        if value != MEMORY:
+            parse(value)
+        return value
 
     @model_validator(mode="after")
     def _memory_is_for_one(self) -> Self:
         if self.in_memory and self.replicas > 1:
             raise ValueError("redis_url is memory:, so replicas must be 1: they would not share their buckets")
         return self
+
+    @property
+    def cells_wanted(self) -> int:
+        """`cells`, or what suits the store."""
+        if "cells" in self.model_fields_set or self.in_memory:
+            return self.cells
+        return CLUSTER_CELLS if parse(self.redis_url).kind is Kind.CLUSTER else self.cells
 
     @property
     def in_memory(self) -> bool:

@@ -8,14 +8,14 @@ from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.decider import Decider
 from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules_in_use import RulesInUse
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
 from headworks_limiter.store.size import StoreSize
 
 PREFIX = "headworks.limiter"
 
 
-def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets) -> None:
+def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker | Breakers, local: LocalBuckets) -> None:
     """Tell the numbers of these parts."""
     counters = decider.counters
     labels = ("namespace", "outcome")
@@ -40,7 +40,7 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.gauge(
         f"{PREFIX}.requests.waiting", "{request}", "Calls that wait for one", (), one(lambda: decider.waiting)
     )
-    about = "1 while the store is asked only now and then, as it fails"
+    about = "Servers of the store that are asked only now and then, as they fail"
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
 

@@ -65,13 +65,12 @@ async def address(request: pytest.FixtureRequest, redis: Redis, valkey_url: str,
 
 
 async def limit_of(client: LimiterClient, namespace: str = "api") -> int:
-    """What holds for ann; 0: the namespace is unknown."""
+    """What holds for ann; 0: the namespace is unknown, or nobody can say."""
     try:
         decision = await client.check(namespace, {"user": "ann"})
     except NotFound:
         return 0
-    assert decision.governing is not None
-    return decision.governing.limit
+    return decision.governing.limit if decision.governing else 0
 
 
 def says(client: LimiterClient, limit: int, namespace: str = "api") -> Callable[[], Awaitable[bool]]:

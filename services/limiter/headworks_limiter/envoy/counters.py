@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from headworks_core import scripts
 from headworks_core.errors import Unavailable
-from redis.asyncio import Redis
 
 from headworks_limiter.envoy.windows import Count, Hit, count
 from headworks_limiter.store.memory import MAX_STATES, States, wall_clock_us
@@ -19,7 +18,7 @@ JSON = json.JSONEncoder(separators=(",", ":"))
 class RedisCounters:
     """Counts by `store/scripts/envoy.lua`."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
+    def __init__(self, redis: scripts.Runs, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
         """`now_us` is for tests; without it the server's clock decides."""
         self._redis = redis
         self._timeout_s = timeout_s

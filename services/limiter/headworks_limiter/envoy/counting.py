@@ -13,11 +13,13 @@ from headworks_core.batching import MicroBatcher
 from headworks_core.context import CallContext
 from headworks_core.errors import Reason, ServiceError, Unavailable
 from headworks_core.measures import SIZE_BOUNDS, Distribution
+from headworks_core.store import Moving
 from headworks_core.telemetry import is_sampled
 
 from headworks_limiter.decider import MAX_BUCKETS, MAX_FLIGHTS, STORE_FAILURES
 from headworks_limiter.envoy.windows import Count, Hit
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.lanes import Lanes
+from headworks_limiter.store.breaker import Breaker, Breakers
 
 log = structlog.get_logger(__name__)
 
@@ -41,15 +43,18 @@ class _Load:
 class Counting:
     """Counts hits; those of concurrent calls share script calls, and a call's are never parted."""
 
-    def __init__(self, store: Counters, breaker: Breaker) -> None:
+    def __init__(self, store: Counters, breaker: Breaker | Breakers) -> None:
         self._store = store
         self._breaker = breaker
         self.failures = 0
         """Script calls that failed."""
         self.sizes = Distribution(SIZE_BOUNDS)
         """Descriptors a script call."""
-        self._batcher: MicroBatcher[_Load, Sequence[Count]] = MicroBatcher(
-            self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: len(load.hits)
+        self._batcher: Lanes[_Load, Sequence[Count]] = Lanes(
+            lambda: MicroBatcher(
+                self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: len(load.hits)
+            ),
+            of=lambda load: breaker.of(load.cell),
         )
 
     async def __aenter__(self) -> Self:
@@ -98,16 +103,20 @@ class Counting:
 
     async def _ask(self, loads: Sequence[_Load]) -> Sequence[Count]:
         """One script call. Its span's parent is the first call that is sampled."""
-        admitted_at = self._breaker.admit()
+        breaker = self._breaker.of(loads[0].cell)
+        admitted_at = breaker.admit()
         traceparent = next(filter(is_sampled, (load.caller.traceparent for load in loads)), "")
         hits = [hit for load in loads for hit in load.hits]
         try:
             counts = await self._store.count(hits, traceparent=traceparent)
         except STORE_FAILURES as error:
-            self._breaker.failed(admitted_at)
+            if isinstance(error, Moving):
+                breaker.succeeded()
+            else:
+                breaker.failed(admitted_at)
             self.failures += 1
-            log.warning("store.failed", error=error.message, held_back=self._breaker.open)
+            log.warning("store.failed", error=error.message, held_back=breaker.open)
             raise
-        self._breaker.succeeded()
+        breaker.succeeded()
         self.sizes.record(len(hits))
         return counts

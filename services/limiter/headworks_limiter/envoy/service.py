@@ -17,7 +17,7 @@ from headworks_limiter.envoy.rulebook import EnvoyRuleBook
 from headworks_limiter.envoy.servicer import RateLimitServicer, add_to_server
 from headworks_limiter.envoy.telemetry import add_metrics
 from headworks_limiter.settings import Settings
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.store.breaker import Breaker, Breakers
 
 RULES = "envoy_rules"  # the health service that says whether the rules in use are those of the files
 
@@ -59,7 +59,7 @@ class EnvoyService:
 
 @asynccontextmanager
 async def envoy_services(
-    settings: Settings, store: Counters, meta: Meta, breaker: Breaker
+    settings: Settings, store: Counters, meta: Meta, breaker: Breaker | Breakers
 ) -> AsyncIterator[list[EnvoyService]]:
     """One while there are rules for it, otherwise none. Raises RulesError."""
     if not settings.envoy_rules:

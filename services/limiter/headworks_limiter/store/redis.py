@@ -9,7 +9,6 @@ from typing import Any
 
 from headworks_core import scripts
 from headworks_core.errors import Unavailable
-from redis.asyncio import Redis
 
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import PLAIN, Answer, Terms
@@ -28,7 +27,7 @@ JSON = json.JSONEncoder(separators=(",", ":"))
 class RedisBuckets:
     """Decides by `store/scripts/decide.lua`."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
+    def __init__(self, redis: scripts.Runs, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
         """`timeout_s` bounds a decision with all that it takes, so the client needs no timeout of its own.
 
         `now_us` is for tests; without it the server's clock decides.
@@ -41,9 +40,13 @@ class RedisBuckets:
         self._settle = scripts.load("headworks_limiter.store", "settle")
         self._report = scripts.load("headworks_limiter.store", "report")
 
-    async def prepare(self, connections: int) -> None:
-        """Open connections and hand over the script, so that the first requests find both. May take its time."""
-        await asyncio.gather(*(self._decide(self._redis, (), ("", encode(())[1])) for _ in range(connections)))
+    async def prepare(self, connections: int, server: scripts.Runs | None = None) -> None:
+        """Open connections and hand over the script, so that the first requests find both. May take its time.
+
+        `server` is one of several that share the cells. Raises Unavailable.
+        """
+        redis = self._redis if server is None else server
+        await asyncio.gather(*(self._decide(redis, (), ("", encode(())[1])) for _ in range(connections)))
 
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """Decide in this order, in one atomic step; all of one cell. Raises Unavailable: the outcome is unknown."""

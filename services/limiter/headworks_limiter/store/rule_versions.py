@@ -10,7 +10,6 @@ from typing import Any
 from headworks_core import scripts
 from headworks_core.errors import FailedPrecondition, Reason, ResourceExhausted, Unavailable
 from headworks_core.store import store_errors
-from redis.asyncio import Redis
 
 from headworks_limiter.domain.versions import KEPT, MAX_NAMESPACES, Draft, RuleVersion, Snapshot
 from headworks_limiter.store.patience import within
@@ -22,7 +21,7 @@ PUT, CHANGED, TOO_MANY = 1, 0, -1
 class RedisRuleVersions:
     """By `store/scripts/rules_put.lua` and `rules_read.lua`. Every method raises Unavailable when Redis is away."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float) -> None:
+    def __init__(self, redis: scripts.Runs, *, timeout_s: float) -> None:
         self._redis = redis
         self._timeout_s = timeout_s
         self._put = scripts.load("headworks_limiter.store", "rules_put")
@@ -53,7 +52,7 @@ class RedisRuleVersions:
 
     async def _history(self, namespace: str) -> list[RuleVersion]:
         with store_errors():
-            execute: Any = self._redis.execute_command
+            execute = self._redis.execute_command
             numbers = _text(await execute("HGET", KEY, f"{namespace}/") or b"").split()
             if not numbers:
                 return []
