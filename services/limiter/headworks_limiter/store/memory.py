@@ -100,13 +100,17 @@ class MemoryBuckets:
         if recalled is not None or ask.mode is Mode.RECALL:
             answer, permits, wait_us = recalled or (Answer.UNRECORDED, 0, 0)
             outcomes = decide(known, 0, Mode.LOOK, now_us).outcomes
-            return Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+            verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+            verdict.grant_id = ask.terms.holder if verdict.allowed else ""
+            return verdict
         what = decide(known, ask.permits, ask.mode, now_us, ask.shadows, ask.terms, ask.counting)
         if ask.mode is Mode.TAKE:
             self._keep(ask.buckets, what.states)
         if what.answer is Answer.ALLOWED and ask.mode is Mode.TAKE and ask.record:
             self._record(ask, known, what, now_us)
-        return Verdict(what.answer, what.permits, ask.buckets, what.outcomes, shadows=ask.shadows, wait_us=what.wait_us)
+        verdict = Verdict(what.answer, what.permits, ask.buckets, what.outcomes, shadows=ask.shadows)
+        verdict.wait_us, verdict.grant_id = what.wait_us, ask.terms.holder if verdict.allowed else ""
+        return verdict
 
     async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
         """End, release or renew a grant."""

@@ -127,6 +127,9 @@ def _verdicts(asks: Sequence[Ask], reply: Sequence[int]) -> list[Verdict]:
             RuleOutcome(reply[entry] == 1, reply[entry + 1], reply[entry + 2], reply[entry + 3])
             for entry in range(at + 3, end, 4)
         ]
-        verdicts.append(Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us))
+        verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+        if ask.terms.holder and verdict.allowed:
+            verdict.grant_id = ask.terms.holder
+        verdicts.append(verdict)
         at = end
     return verdicts
