@@ -4,7 +4,7 @@ The reader of completion events is `headworks_client.events`.
 """
 
 from headworks_client.admin import AdminClient
-from headworks_client.decisions import Decision, Refusal, RuleExplanation, RuleStatus
+from headworks_client.decisions import Decision, Learned, Refusal, RuleExplanation, RuleStatus
 from headworks_client.filters import JobFilter
 from headworks_client.jobs import Job, JobCancelled, JobFailed
 from headworks_client.limiter import LimiterClient, PermitRequest
@@ -35,6 +35,7 @@ __all__ = [
     "JobFilter",
     "JobSnapshot",
     "JobState",
+    "Learned",
     "Level",
     "LimiterAdminClient",
     "LimiterClient",

@@ -22,32 +22,45 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from headworks.limiter.v1 import limiter_pb2 as headworks_dot_limiter_dot_v1_dot_limiter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headworks/limiter/v1/limiter_service.proto\x12\x14headworks.limiter.v1\x1a\"headworks/limiter/v1/limiter.proto\"D\n\x0c\x43heckRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"A\n\rCheckResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"F\n\x0e\x43onsumeRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"C\n\x0f\x43onsumeResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"L\n\x13\x43onsumeBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"K\n\x14\x43onsumeBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"Y\n\x14\x43onsumeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"X\n\x15\x43onsumeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x33\n\x07results\x18\x02 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult2\x8f\x03\n\x0eLimiterService\x12P\n\x05\x43heck\x12\".headworks.limiter.v1.CheckRequest\x1a#.headworks.limiter.v1.CheckResponse\x12V\n\x07\x43onsume\x12$.headworks.limiter.v1.ConsumeRequest\x1a%.headworks.limiter.v1.ConsumeResponse\x12\x65\n\x0c\x43onsumeBatch\x12).headworks.limiter.v1.ConsumeBatchRequest\x1a*.headworks.limiter.v1.ConsumeBatchResponse\x12l\n\rConsumeStream\x12*.headworks.limiter.v1.ConsumeStreamRequest\x1a+.headworks.limiter.v1.ConsumeStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headworks/limiter/v1/limiter_service.proto\x12\x14headworks.limiter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\"headworks/limiter/v1/limiter.proto\"D\n\x0c\x43heckRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"A\n\rCheckResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"F\n\x0e\x43onsumeRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"C\n\x0f\x43onsumeResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"L\n\x13\x43onsumeBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"K\n\x14\x43onsumeBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"Y\n\x14\x43onsumeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"X\n\x15\x43onsumeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x33\n\x07results\x18\x02 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"\x89\x03\n\x14ReportOutcomeRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12P\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32;.headworks.limiter.v1.ReportOutcomeRequest.DescriptorsEntry\x12\x15\n\x08grant_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12H\n\x07headers\x18\x05 \x03(\x0b\x32\x37.headworks.limiter.v1.ReportOutcomeRequest.HeadersEntry\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_grant_id\"V\n\x15ReportOutcomeResponse\x12.\n\x0b\x62locked_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05rules\x18\x02 \x03(\t2\xf9\x03\n\x0eLimiterService\x12P\n\x05\x43heck\x12\".headworks.limiter.v1.CheckRequest\x1a#.headworks.limiter.v1.CheckResponse\x12V\n\x07\x43onsume\x12$.headworks.limiter.v1.ConsumeRequest\x1a%.headworks.limiter.v1.ConsumeResponse\x12\x65\n\x0c\x43onsumeBatch\x12).headworks.limiter.v1.ConsumeBatchRequest\x1a*.headworks.limiter.v1.ConsumeBatchResponse\x12l\n\rConsumeStream\x12*.headworks.limiter.v1.ConsumeStreamRequest\x1a+.headworks.limiter.v1.ConsumeStreamResponse(\x01\x30\x01\x12h\n\rReportOutcome\x12*.headworks.limiter.v1.ReportOutcomeRequest\x1a+.headworks.limiter.v1.ReportOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headworks.limiter.v1.limiter_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKREQUEST']._serialized_start=104
-  _globals['_CHECKREQUEST']._serialized_end=172
-  _globals['_CHECKRESPONSE']._serialized_start=174
-  _globals['_CHECKRESPONSE']._serialized_end=239
-  _globals['_CONSUMEREQUEST']._serialized_start=241
-  _globals['_CONSUMEREQUEST']._serialized_end=311
-  _globals['_CONSUMERESPONSE']._serialized_start=313
-  _globals['_CONSUMERESPONSE']._serialized_end=380
-  _globals['_CONSUMEBATCHREQUEST']._serialized_start=382
-  _globals['_CONSUMEBATCHREQUEST']._serialized_end=458
-  _globals['_CONSUMEBATCHRESPONSE']._serialized_start=460
-  _globals['_CONSUMEBATCHRESPONSE']._serialized_end=535
-  _globals['_CONSUMESTREAMREQUEST']._serialized_start=537
-  _globals['_CONSUMESTREAMREQUEST']._serialized_end=626
-  _globals['_CONSUMESTREAMRESPONSE']._serialized_start=628
-  _globals['_CONSUMESTREAMRESPONSE']._serialized_end=716
-  _globals['_LIMITERSERVICE']._serialized_start=719
-  _globals['_LIMITERSERVICE']._serialized_end=1118
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._loaded_options = None
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._loaded_options = None
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_CHECKREQUEST']._serialized_start=136
+  _globals['_CHECKREQUEST']._serialized_end=204
+  _globals['_CHECKRESPONSE']._serialized_start=206
+  _globals['_CHECKRESPONSE']._serialized_end=271
+  _globals['_CONSUMEREQUEST']._serialized_start=273
+  _globals['_CONSUMEREQUEST']._serialized_end=343
+  _globals['_CONSUMERESPONSE']._serialized_start=345
+  _globals['_CONSUMERESPONSE']._serialized_end=412
+  _globals['_CONSUMEBATCHREQUEST']._serialized_start=414
+  _globals['_CONSUMEBATCHREQUEST']._serialized_end=490
+  _globals['_CONSUMEBATCHRESPONSE']._serialized_start=492
+  _globals['_CONSUMEBATCHRESPONSE']._serialized_end=567
+  _globals['_CONSUMESTREAMREQUEST']._serialized_start=569
+  _globals['_CONSUMESTREAMREQUEST']._serialized_end=658
+  _globals['_CONSUMESTREAMRESPONSE']._serialized_start=660
+  _globals['_CONSUMESTREAMRESPONSE']._serialized_end=748
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=751
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1144
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._serialized_start=1033
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._serialized_end=1083
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._serialized_start=1085
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._serialized_end=1131
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1146
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1232
+  _globals['_LIMITERSERVICE']._serialized_start=1235
+  _globals['_LIMITERSERVICE']._serialized_end=1740
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,11 @@ class LimiterServiceStub:
 
     Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
     """
+    ReportOutcome: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.ReportOutcomeRequest, _limiter_service_pb2.ReportOutcomeResponse]
+    """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+    until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+    Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
+    """
 
 @_typing.type_check_only
 class LimiterServiceAsyncStub(LimiterServiceStub):
@@ -80,6 +85,11 @@ class LimiterServiceAsyncStub(LimiterServiceStub):
     Half-close to end: what was asked is still answered.
 
     Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
+    """
+    ReportOutcome: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.ReportOutcomeRequest, _limiter_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
+    """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+    until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+    Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
     """
 
 class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,6 +138,17 @@ class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
         Half-close to end: what was asked is still answered.
 
         Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportOutcome(
+        self,
+        request: _limiter_service_pb2.ReportOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.ReportOutcomeResponse, _abc.Awaitable[_limiter_service_pb2.ReportOutcomeResponse]]:
+        """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+        until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+        Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
         """
 
 def add_LimiterServiceServicer_to_server(servicer: LimiterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
