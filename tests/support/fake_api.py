@@ -37,6 +37,9 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         self.decide: Callable[[limiter_pb2.PermitRequest], limiter_pb2.Decision] = lambda request: limiter_pb2.Decision(
             allowed=True, permits=request.permits
         )
+        self.reports_taken = asyncio.Event()
+        """While it is not set, ReportOutcome does not answer."""
+        self.reports_taken.set()
         self.jobs: dict[str, job_pb2.Job] = {}
         self.watches: list[list[str]] = []
         """The names of each WatchJobs call."""
@@ -89,6 +92,7 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
     async def ReportOutcome(self, request: Any, context: Any) -> Any:
         """See the proto; a status of 429 blocks for a second and a half."""
         await self._note(request, context)
+        await self.reports_taken.wait()
         if request.status != 429:
             return limiter.ReportOutcomeResponse()
         return limiter.ReportOutcomeResponse(blocked_for=Duration(seconds=1, nanos=500_000_000), rules=["upstream"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from headworks_client.web import LimitMiddleware, client_ip, header, route
 from headworks_client.web.asgi import TRY_AGAIN
 from starlette.applications import Starlette
@@ -23,8 +21,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.integration.limiter.serving import running
+from tests.integration.web.serving import serving
 from tests.support.ports import free_port
-from tests.support.wait import wait_until
 
 RULES = """
 namespaces:
@@ -54,25 +52,6 @@ def app(**options: Any) -> Starlette:
     made = Starlette(routes=routes)
     made.add_middleware(LimitMiddleware, **{"namespace": "api", **options})
     return made
-
-
-@asynccontextmanager
-async def serving(made: Starlette) -> AsyncIterator[str]:
-    """Its address."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(made, log_level="error", lifespan="on", proxy_headers=False))
-    running_server = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        await wait_until(lambda: _started(server), 10, what="the HTTP server")
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running_server
-        listening.close()
-
-
-async def _started(server: uvicorn.Server) -> bool:
-    return server.started
 
 
 @asynccontextmanager
