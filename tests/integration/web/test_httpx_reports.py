@@ -52,10 +52,10 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    kind: str, limiter: str, upstream: str, *, timeout: float = 30, **options: Any
+    kind: str, limiter: str, upstream: str, *, read_s: float = 30, **options: Any
 ) -> AsyncIterator[Caller]:
     """A client whose requests the limiter hears of. It outlives the transport, which has its last words first."""
-    told: dict[str, Any] = {"base_url": f"http://{upstream}", "timeout": timeout}
+    told: dict[str, Any] = {"base_url": f"http://{upstream}", "timeout": httpx.Timeout(30, read=read_s)}
     if kind == "async":
         async with LimiterClient(limiter, timeout_s=60) as limiting:
             transport = AsyncLimitTransport(limiting, namespace="out", **options)
@@ -114,7 +114,7 @@ async def test_answers_are_reported_with_what_they_say_of_limits(kind: str, api:
 
 
 async def test_requests_without_an_answer_are_reported_as_such(kind: str, api: FakeApi) -> None:
-    async with listening(deaf) as port, calling(kind, api.address, f"127.0.0.1:{port}", timeout=0.2) as caller:
+    async with listening(deaf) as port, calling(kind, api.address, f"127.0.0.1:{port}", read_s=0.2) as caller:
         with pytest.raises(httpx.ReadTimeout):
             await caller.get("/200")
         await told(caller, 1)
@@ -139,7 +139,10 @@ async def test_what_says_nothing_of_the_upstream_is_not_reported(kind: str, api:
     assert [report.status for report in reported(api)] == [299, 500]
 
 
-async def test_what_was_not_told_in_time_is_told_at_the_end(kind: str, api: FakeApi) -> None:
+async def test_what_was_not_told_in_time_is_told_at_the_end(
+    kind: str, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headworks_client.httpx.reports.LAST_WORDS_S", 30.0)
     async with serving(APP) as upstream, calling(kind, api.address, upstream) as caller:
         await caller.get("/500")
     assert [report.status for report in reported(api)] == [500]

@@ -25,8 +25,11 @@ class Answer:
         await send({"type": "http.response.body", "body": body})
 
 
-async def too_many_requests(request: Any, error: Exception) -> Answer:
-    """A 429 for a LimitExceeded that nobody caught: `app.add_exception_handler(LimitExceeded, too_many_requests)`."""
+async def too_many_requests(request: Any, error: Exception) -> Any:
+    """A 429 for a LimitExceeded that nobody caught: `app.add_exception_handler(LimitExceeded, too_many_requests)`.
+
+    Returns an Answer, which does for one of Starlette's responses.
+    """
     if not isinstance(error, LimitExceeded):
         raise error
     if error.decision is None:
