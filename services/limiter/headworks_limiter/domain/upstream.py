@@ -161,6 +161,8 @@ def _items(fields: Mapping[str, str], name: str) -> Sequence[http_fields.Item]:
 
 def _numbered(limit: str, remaining: str, reset: str, now_us: int) -> list[_State]:
     """Limit, remaining and reset, each a number or, where a field came several times, a list of as many."""
+    if not (limit or remaining or reset):
+        return []
     lefts = [count for item in http_fields.items(remaining) if (count := http_fields.count(item.name)) is not None]
     limits = [count for item in http_fields.items(limit) if (count := http_fields.count(item.name)) is not None]
     whole = http_fields.wait_us(reset, now_us=now_us)
