@@ -20,6 +20,7 @@ from functools import wraps
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from headworks_client.blocking import run
+from headworks_client.descriptors import descriptors, permits
 from headworks_client.gate import Gate, LimitExceeded, OnUnavailable, blocking_gate, gate
 from headworks_client.limiter import LimiterClient
 from headworks_client.sync import SyncLimiterClient
@@ -125,8 +126,8 @@ class _Calls:
         values = (
             (name, told if isinstance(told, str) else told(*args, **kwargs)) for name, told in self._describe.items()
         )
-        permits = self._cost if isinstance(self._cost, int) else self._cost(*args, **kwargs)
-        return gate.enter({name: value for name, value in values if value}, permits)
+        cost = self._cost if isinstance(self._cost, int) else self._cost(*args, **kwargs)
+        return gate.enter(descriptors(values), permits(cost))
 
     def instead(self, refusal: LimitExceeded) -> Any:
         if self._on_refused == "raise":

@@ -125,10 +125,11 @@ async def test_costs_and_paths_that_are_left_out() -> None:
         assert (await client.get("/big")).status_code == 429
         assert (await client.head("/big")).status_code == 429
         assert (await client.get("/small")).status_code == 200
-    async with limited(cost=6) as client:
-        never = await client.get("/x")
-    assert (never.status_code, "retry-after" in never.headers) == (429, False)
-    assert "can ever hold" in never.json()["detail"]
+    for cost in (6, 10**30):
+        async with limited(cost=cost) as client:
+            never = await client.get("/x")
+        assert (never.status_code, "retry-after" in never.headers) == (429, False)
+        assert "can ever hold" in never.json()["detail"]
 
 
 async def test_only_proxies_that_are_trusted_say_who_calls() -> None:
@@ -142,6 +143,13 @@ async def test_only_proxies_that_are_trusted_say_who_calls() -> None:
             assert answer.status_code == 200
         answers = [await client.get("/x", headers={"x-forwarded-for": "1.1.1.1, 203.0.113.0"}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+
+
+async def test_values_that_are_too_long_for_the_limiter_get_nobody_past_it() -> None:
+    describe = {"ip": client_ip(), "key": header("x-api-key"), "route": route}
+    async with limited(describe=describe) as client:
+        answers = [await client.get("/" + "x" * 400, headers={"x-api-key": f"{n}" * 300}) for n in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
 
 
 @pytest.mark.parametrize(("wish", "status"), [("allow", 200), ("deny", 503)])

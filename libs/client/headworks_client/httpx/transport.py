@@ -14,6 +14,7 @@ import httpx
 from headworks_core.errors import Unavailable
 
 from headworks_client.blocking import run
+from headworks_client.descriptors import descriptors, permits
 from headworks_client.gate import Gate, LimitExceeded, OnUnavailable, blocking_gate, gate
 from headworks_client.httpx.keys import Key, host
 from headworks_client.httpx.reports import AsyncReports, Outcome, Reports, SyncReports
@@ -84,11 +85,10 @@ class _Limits:
         self._sample = sample
 
     def _descriptors(self, request: httpx.Request) -> dict[str, str]:
-        values = ((name, key(request)) for name, key in self._describe.items())
-        return {name: value for name, value in values if value}
+        return descriptors((name, key(request)) for name, key in self._describe.items())
 
     def _permits(self, request: httpx.Request) -> int:
-        return self._cost if isinstance(self._cost, int) else self._cost(request)
+        return permits(self._cost if isinstance(self._cost, int) else self._cost(request))
 
     def _refused(self, refusal: LimitExceeded | Unavailable, request: httpx.Request) -> httpx.Response:
         """The answer in place of the upstream's. Raises RequestRefused and LimiterAway where that is wanted."""
@@ -199,11 +199,11 @@ class LimitTransport(_Limits, httpx.BaseTransport):
         self._inner = httpx.HTTPTransport() if transport is None else transport
         self._own = isinstance(limiter, str)
         self._client = SyncLimiterClient(limiter, tenant=tenant) if isinstance(limiter, str) else limiter
-        if self._own:
-            self._client.__enter__()
         waits: dict[str, Any] = {"max_wait_s": self._max_wait_s, "on_unavailable": self._on_unavailable}
         self._gate: Gate = blocking_gate(self._client, namespace, **waits)
         self._reports = SyncReports(self._client, namespace)
+        if self._own:
+            self._client.__enter__()
 
     @property
     def reports(self) -> Reports:

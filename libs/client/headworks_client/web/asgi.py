@@ -10,6 +10,7 @@ from typing import Any, Literal
 from headworks_core.errors import Reason, ServiceError
 
 from headworks_client.decisions import Decision
+from headworks_client.descriptors import descriptors, permits
 from headworks_client.limiter import LimiterClient
 from headworks_client.web.answers import about, raw
 from headworks_client.web.headers import JSON, Dialect, Headers, limit_headers, problem
@@ -93,16 +94,16 @@ class LimitMiddleware:
             return {}
         if any(fnmatchcase(scope.get("path", ""), pattern) for pattern in self._exclude):
             return {}
-        values = ((name, key(scope)) for name, key in self._describe.items())
-        return {name: value for name, value in values if value}
+        return descriptors((name, key(scope)) for name, key in self._describe.items())
 
     async def _ask(self, scope: Scope, descriptors: Mapping[str, str]) -> Decision:
         if self._client is None:
             self._client = LimiterClient(self._target, tenant=self._tenant)
             self._client.open()
         permits = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(scope)
+        cost = self._cost if isinstance(self._cost, int) else self._cost(scope)
         detail_all = self._dialect is Dialect.RATELIMIT
-        return await self._client.consume(self._namespace, descriptors, permits, detail_all=detail_all)
+        return await self._client.consume(self._namespace, descriptors, permits(cost), detail_all=detail_all)
 
     async def _undecided(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
         if error.reason is Reason.PERMITS_EXCEED_LIMIT:  # asking again would never help
