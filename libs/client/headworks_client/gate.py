@@ -50,8 +50,10 @@ class Gate:
         max_wait_s: float,
         on_unavailable: OnUnavailable,
     ) -> None:
-        if max_wait_s < 0:
+        if not max_wait_s >= 0:
             raise ValueError(f"max_wait_s: 0 or more, not {max_wait_s}")
+        if on_unavailable not in ("allow", "deny"):
+            raise ValueError(f"on_unavailable: allow or deny, not {on_unavailable}")
         self._ask = ask
         self._sleep = sleep
         self._namespace = namespace

@@ -194,3 +194,7 @@ def test_settings_that_make_no_sense_are_told() -> None:
         AsyncLimitTransport("127.0.0.1:1", namespace="out", max_wait_s=-1)
     with pytest.raises(ValueError, match="sample: 0 to 1, not 2"):
         AsyncLimitTransport("127.0.0.1:1", namespace="out", sample=2)
+    with pytest.raises(ValueError, match="on_refused: raise or respond, not wait"):
+        LimitTransport("127.0.0.1:1", namespace="out", on_refused="wait")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="on_unavailable: allow or deny, not wait"):
+        LimitTransport("127.0.0.1:1", namespace="out", on_unavailable="wait")  # type: ignore[arg-type]

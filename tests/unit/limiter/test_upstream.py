@@ -102,7 +102,9 @@ def test_what_an_answer_says_of_the_upstreams_health(status: int, headers: dict[
         ("١٢٠", 0),  # digits, but not those of HTTP
         ("NaN", 0),
         ("inf", 0),
-        ("120, 240", 0),
+        ("120, 240", 240 * S),
+        ("soon, 5", 5 * S),
+        ("soon, later", 0),
         ("Sun, 99 Foo 2026 00:00:29 GMT", 0),
         ("5" * 2000, 0),
     ],

@@ -8,14 +8,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self, TypedDict, Unpack
 
 import httpx
 from headworks_core.errors import Unavailable
 
 from headworks_client.blocking import run
 from headworks_client.descriptors import descriptors, permits
-from headworks_client.gate import Gate, LimitExceeded, OnUnavailable, blocking_gate, gate
+from headworks_client.gate import LimitExceeded, OnUnavailable, blocking_gate, gate
 from headworks_client.httpx.keys import Key, host
 from headworks_client.httpx.reports import AsyncReports, Outcome, Reports, SyncReports
 from headworks_client.limiter import LimiterClient
@@ -51,6 +51,18 @@ class LimiterAway(httpx.TransportError):
     """The limiter could not be asked, and `on_unavailable` says deny; the request was not sent."""
 
 
+class Options(TypedDict, total=False):
+    """What both transports take; `_Limits` says what each is."""
+
+    describe: Mapping[str, Key] | None
+    cost: int | Cost
+    max_wait_s: float
+    on_refused: OnRefused
+    on_unavailable: OnUnavailable
+    report: bool
+    sample: float
+
+
 class _Limits:
     """What both transports are told."""
 
@@ -68,12 +80,14 @@ class _Limits:
         """`describe` says what each descriptor is, by default `host`; a request with none is sent unasked.
 
         `cost` is in permits. A refused request waits as long as the limiter says, `max_wait_s` in all; then it is
-        RequestRefused, or (`respond`) a 429 whose `extensions` have `headworks` true. A limiter that cannot be asked,
+        RequestRefused, or (`respond`) a 429 whose `extensions` have `headworks`. A limiter that cannot be asked,
         or does not know the namespace, lets everything out or (deny) nothing: LimiterAway, or a 503.
 
         `report` tells the limiter of answers: those that speak of limits or of trouble, and `sample` (0 to 1) of those
         where all is well, which adaptive limits and breakers must know about to count right.
         """
+        if on_refused not in ("raise", "respond"):
+            raise ValueError(f"on_refused: raise or respond, not {on_refused}")
         if not 0 <= sample <= 1:
             raise ValueError(f"sample: 0 to 1, not {sample}")
         self._describe = {"host": host} if describe is None else dict(describe)
@@ -126,7 +140,7 @@ class AsyncLimitTransport(_Limits, httpx.AsyncBaseTransport):
         namespace: str,
         tenant: str = "default",
         transport: httpx.AsyncBaseTransport | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         """`limiter` is a client that is open, or an address to connect to on behalf of `tenant`; `transport` sends.
 
@@ -137,8 +151,7 @@ class AsyncLimitTransport(_Limits, httpx.AsyncBaseTransport):
         self._own = isinstance(limiter, str)
         self._client = LimiterClient(limiter, tenant=tenant) if isinstance(limiter, str) else limiter
         self._opened = not self._own
-        waits: dict[str, Any] = {"max_wait_s": self._max_wait_s, "on_unavailable": self._on_unavailable}
-        self._gate: Gate = gate(self._client, namespace, **waits)
+        self._gate = gate(self._client, namespace, max_wait_s=self._max_wait_s, on_unavailable=self._on_unavailable)
         self._reports = AsyncReports(self._client, namespace)
 
     @property
@@ -192,15 +205,16 @@ class LimitTransport(_Limits, httpx.BaseTransport):
         namespace: str,
         tenant: str = "default",
         transport: httpx.BaseTransport | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         """As AsyncLimitTransport. It opens a connection of its own at once, where `limiter` is an address."""
         super().__init__(**options)
         self._inner = httpx.HTTPTransport() if transport is None else transport
         self._own = isinstance(limiter, str)
         self._client = SyncLimiterClient(limiter, tenant=tenant) if isinstance(limiter, str) else limiter
-        waits: dict[str, Any] = {"max_wait_s": self._max_wait_s, "on_unavailable": self._on_unavailable}
-        self._gate: Gate = blocking_gate(self._client, namespace, **waits)
+        self._gate = blocking_gate(
+            self._client, namespace, max_wait_s=self._max_wait_s, on_unavailable=self._on_unavailable
+        )
         self._reports = SyncReports(self._client, namespace)
         if self._own:
             self._client.__enter__()

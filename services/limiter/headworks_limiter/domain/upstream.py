@@ -119,7 +119,11 @@ def _upstream_now(fields: Mapping[str, str], now_us: int) -> int:
 
 def _retry_after(fields: Mapping[str, str], now_us: int) -> int | None:
     for name, unit in _RETRY_AFTER:
-        wait_us = http_fields.wait_us(fields.get(name, "") + unit, now_us=now_us)
+        value = fields.get(name, "")
+        wait_us = http_fields.wait_us(value + unit, now_us=now_us)
+        if wait_us is None and "," in value:  # told several times, by a proxy too
+            parts = [http_fields.wait_us(item.name + unit, now_us=now_us) for item in http_fields.items(value)]
+            wait_us = max((part for part in parts if part is not None), default=None)
         if wait_us is not None:
             return wait_us
     return None
