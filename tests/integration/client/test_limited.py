@@ -29,9 +29,8 @@ namespaces:
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
     """Where a limiter listens."""
-    port = free_port()
-    async with running("memory:", RULES, address=f"127.0.0.1:{port}"):
-        yield f"127.0.0.1:{port}"
+    async with running("memory:", RULES) as limiter:
+        yield limiter.address
 
 
 @pytest.fixture

@@ -57,10 +57,9 @@ def app(**options: Any) -> Starlette:
 @asynccontextmanager
 async def limited(**options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of an application behind a limiter."""
-    port = free_port()
     async with (
-        running("memory:", RULES, address=f"127.0.0.1:{port}"),
-        serving(app(limiter=f"127.0.0.1:{port}", **options)) as address,
+        running("memory:", RULES) as limiter,
+        serving(app(limiter=limiter.address, **options)) as address,
         httpx.AsyncClient(base_url=f"http://{address}") as client,
     ):
         yield client

@@ -25,7 +25,6 @@ from starlette.routing import Route
 from tests.integration.limiter.serving import running
 from tests.integration.web import django_project
 from tests.integration.web.serving import serving
-from tests.support.ports import free_port
 
 RULES = """
 namespaces:
@@ -43,9 +42,8 @@ Get = Callable[..., Awaitable[httpx.Response]]
 @pytest.fixture
 async def limiter() -> AsyncIterator[str]:
     """The address of a limiter."""
-    port = free_port()
-    async with running("memory:", RULES, address=f"127.0.0.1:{port}"):
-        yield f"127.0.0.1:{port}"
+    async with running("memory:", RULES) as limiter:
+        yield limiter.address
 
 
 @asynccontextmanager

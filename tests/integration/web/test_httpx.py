@@ -74,9 +74,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def limiter() -> AsyncIterator[str]:
     """The address of a limiter."""
-    port = free_port()
-    async with running("memory:", RULES, address=f"127.0.0.1:{port}"):
-        yield f"127.0.0.1:{port}"
+    async with running("memory:", RULES) as limiter:
+        yield limiter.address
 
 
 @pytest.fixture
