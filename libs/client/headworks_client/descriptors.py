@@ -9,9 +9,9 @@ MAX_BYTES = 256
 MAX_PERMITS = 1_000_000_000
 
 
-def permits(cost: int) -> int:
-    """The cost, or the most that can be asked for, which is more than most rules can ever hold."""
-    return min(cost, MAX_PERMITS)
+def permits(cost: int | None) -> int | None:
+    """The cost (None: the rules' cost table says), at most what can be asked for, more than most rules ever hold."""
+    return None if cost is None else min(cost, MAX_PERMITS)
 
 
 def descriptors(values: Iterable[tuple[str, str | None]]) -> dict[str, str]:

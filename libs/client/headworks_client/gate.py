@@ -35,7 +35,9 @@ class LimitExceeded(Exception):
 
 
 class _Ask(Protocol):
-    def __call__(self, namespace: str, descriptors: Mapping[str, str], permits: int, /) -> Awaitable[Decision]: ...
+    def __call__(
+        self, namespace: str, descriptors: Mapping[str, str], permits: int | None, /
+    ) -> Awaitable[Decision]: ...
 
 
 class Gate:
@@ -60,7 +62,7 @@ class Gate:
         self._max_wait_s = max_wait_s
         self._on_unavailable = on_unavailable
 
-    async def enter(self, descriptors: Mapping[str, str], permits: int) -> None:
+    async def enter(self, descriptors: Mapping[str, str], permits: int | None) -> None:
         """Return when the permits were taken, or (no descriptors; no limiter, and `allow`) are not needed.
 
         Waits as long as refusals say, `max_wait_s` in all. Raises LimitExceeded; Unavailable (no limiter, and `deny`).
@@ -99,7 +101,7 @@ def blocking_gate(
 ) -> Gate:
     """A gate whose coroutines block instead of suspending: for `blocking.run`."""
 
-    async def ask(namespace: str, descriptors: Mapping[str, str], permits: int, /) -> Decision:
+    async def ask(namespace: str, descriptors: Mapping[str, str], permits: int | None, /) -> Decision:
         return client.consume(namespace, descriptors, permits)
 
     async def sleep(seconds: float) -> None:

@@ -82,9 +82,7 @@ class _Limits:
         return descriptors((name, key(details)) for name, key in self._describe.items())
 
     def _permits(self, details: Details) -> int | None:
-        return self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(details)
-    def _permits(self, details: Details) -> int:
-        return permits(self._cost if isinstance(self._cost, int) else self._cost(details))
+        return permits(self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(details))
 
     def _undecided(self, error: ServiceError) -> status_pb2.Status | None:
         """The status to end the call with, if it may not go on."""

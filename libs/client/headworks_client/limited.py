@@ -50,7 +50,7 @@ def limited(
     namespace: str,
     *,
     describe: Mapping[str, str | Described],
-    cost: int | Callable[..., int] = 1,
+    cost: int | Callable[..., int] | None = None,
     max_wait_s: float = 0.0,
     on_refused: OnRefused = "raise",
     on_unavailable: OnUnavailable = "allow",
@@ -63,7 +63,7 @@ def limited(
     namespace: str,
     *,
     describe: Mapping[str, str | Described],
-    cost: int | Callable[..., int] = 1,
+    cost: int | Callable[..., int] | None = None,
     max_wait_s: float = 0.0,
     on_refused: OnRefused = "raise",
     on_unavailable: OnUnavailable = "allow",
@@ -75,7 +75,7 @@ def limited(
     namespace: str,
     *,
     describe: Mapping[str, str | Described],
-    cost: int | Callable[..., int] = 1,
+    cost: int | Callable[..., int] | None = None,
     max_wait_s: float = 0.0,
     on_refused: OnRefused = "raise",
     on_unavailable: OnUnavailable = "allow",
@@ -83,10 +83,11 @@ def limited(
     """Take permits before each call: coroutine functions with a LimiterClient, others with a SyncLimiterClient.
 
     The client must be open when the function is called. `describe` says what each descriptor is: a text, or a function
-    of the call's arguments; a call with none is not limited. `cost` is in permits. A refused call waits as long as the
-    limiter says, `max_wait_s` in all; then it raises LimitExceeded, or returns what `on_refused` makes of that. A
-    limiter that cannot be asked, or does not know the namespace, lets every call through or (deny) none: Unavailable.
-    Raises TypeError for a function that is not of the client's kind, ValueError for a negative wait.
+    of the call's arguments; a call with none is not limited. `cost` is in permits; None leaves it to the rules' cost
+    table. A refused call waits as long as the limiter says, `max_wait_s` in all; then it raises LimitExceeded, or
+    returns what `on_refused` makes of that. A limiter that cannot be asked, or does not know the namespace, lets every
+    call through or (deny) none: Unavailable. Raises TypeError for a function that is not of the client's kind,
+    ValueError for a negative wait.
     """
     calls = _Calls(describe, cost, on_refused)
     if isinstance(client, LimiterClient):
@@ -116,7 +117,7 @@ class _Calls:
     """What is said of calls."""
 
     def __init__(
-        self, describe: Mapping[str, str | Described], cost: int | Callable[..., int], on_refused: OnRefused
+        self, describe: Mapping[str, str | Described], cost: int | Callable[..., int] | None, on_refused: OnRefused
     ) -> None:
         self._describe = dict(describe)
         self._cost = cost
@@ -126,7 +127,7 @@ class _Calls:
         values = (
             (name, told if isinstance(told, str) else told(*args, **kwargs)) for name, told in self._describe.items()
         )
-        cost = self._cost if isinstance(self._cost, int) else self._cost(*args, **kwargs)
+        cost = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(*args, **kwargs)
         return gate.enter(descriptors(values), permits(cost))
 
     def instead(self, refusal: LimitExceeded) -> Any:

@@ -53,7 +53,7 @@ class OutcomeReader:
     def read(self, request: pb.ReportOutcomeRequest, tenant: str) -> tuple[Ask, Feedback]:
         """Which buckets, and what the upstream said. Raises InvalidArgument with all the fields at fault; NotFound."""
         violations = [*_scalar_violations(request), *_header_violations(request.headers)]
-        named = limiter_pb2.PermitRequest(namespace=request.namespace, descriptors=request.descriptors)
+        named = limiter_pb2.PermitRequest(namespace=request.namespace, descriptors=request.descriptors, permits=1)
         try:
             ask = self._requests.ask(named, tenant, Mode.LOOK)
         except InvalidArgument as error:

@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
     """What both transports take; `_Limits` says what each is."""
 
     describe: Mapping[str, Key] | None
-    cost: int | Cost
+    cost: int | Cost | None
     max_wait_s: float
     on_refused: OnRefused
     on_unavailable: OnUnavailable
@@ -70,7 +70,7 @@ class _Limits:
         self,
         *,
         describe: Mapping[str, Key] | None = None,
-        cost: int | Cost = 1,
+        cost: int | Cost | None = None,
         max_wait_s: float = 0.0,
         on_refused: OnRefused = "raise",
         on_unavailable: OnUnavailable = "allow",
@@ -79,7 +79,8 @@ class _Limits:
     ) -> None:
         """`describe` says what each descriptor is, by default `host`; a request with none is sent unasked.
 
-        `cost` is in permits. A refused request waits as long as the limiter says, `max_wait_s` in all; then it is
+        `cost` is in permits; None leaves it to the rules' cost table. A refused request waits as long as the limiter
+        says, `max_wait_s` in all; then it is
         RequestRefused, or (`respond`) a 429 whose `extensions` have `headworks`. A limiter that cannot be asked,
         or does not know the namespace, lets everything out or (deny) nothing: LimiterAway, or a 503.
 
@@ -101,8 +102,8 @@ class _Limits:
     def _descriptors(self, request: httpx.Request) -> dict[str, str]:
         return descriptors((name, key(request)) for name, key in self._describe.items())
 
-    def _permits(self, request: httpx.Request) -> int:
-        return permits(self._cost if isinstance(self._cost, int) else self._cost(request))
+    def _permits(self, request: httpx.Request) -> int | None:
+        return permits(self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(request))
 
     def _refused(self, refusal: LimitExceeded | Unavailable, request: httpx.Request) -> httpx.Response:
         """The answer in place of the upstream's. Raises RequestRefused and LimiterAway where that is wanted."""

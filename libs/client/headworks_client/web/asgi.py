@@ -100,8 +100,7 @@ class LimitMiddleware:
         if self._client is None:
             self._client = LimiterClient(self._target, tenant=self._tenant)
             self._client.open()
-        permits = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(scope)
-        cost = self._cost if isinstance(self._cost, int) else self._cost(scope)
+        cost = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(scope)
         detail_all = self._dialect is Dialect.RATELIMIT
         return await self._client.consume(self._namespace, descriptors, permits(cost), detail_all=detail_all)
 
