@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headworks.limiter.v1 import admin_service_pb2, limiter_pb2
+from headworks.limiter.v1 import admin_service_pb2, limiter_pb2, limiter_service_pb2
 
 from headworks_client.durations import to_seconds
 
@@ -78,6 +78,21 @@ class Decision:
             degraded=decision.degraded,
             replayed=decision.replayed,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the limiter has made of a report about an upstream."""
+
+    blocked_for_s: float
+    """How long nothing will be granted to such requests; 0: not blocked."""
+    rules: tuple[str, ...]
+    """The rules that have changed by it."""
+
+    @classmethod
+    def from_proto(cls, reply: limiter_service_pb2.ReportOutcomeResponse) -> Learned:
+        """The reply as the limiter sent it."""
+        return cls(to_seconds(reply.blocked_for), tuple(reply.rules))
 
 
 def _rule(rule: limiter_pb2.RuleStatus) -> RuleStatus:

@@ -18,7 +18,9 @@ from headworks_core.errors import ServiceError
 from headworks_core.grpc_errors import from_item
 
 from headworks_client.channel import Connection
-from headworks_client.decisions import Decision, RuleExplanation
+from headworks_client.decisions import Decision, Learned, RuleExplanation
+from headworks_client.durations import to_duration
+from headworks_client.outcomes import limit_fields
 from headworks_client.sharing import SharedStream
 
 BATCH_MAX = 500
@@ -91,6 +93,31 @@ class LimiterCalls:
             except ServiceError as error:
                 outcomes += [error] * len(batch)
         return outcomes
+
+    async def report_outcome(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        latency_s: float | None = None,
+        grant_id: str | None = None,
+    ) -> Learned:
+        """Tell what an upstream answered to a request that permits were taken for, so that its rules learn from it.
+
+        `status` 0 is no answer. Of `headers` only those that speak of limits are sent. Never repeated by itself.
+        """
+        request = pb.ReportOutcomeRequest(
+            namespace=namespace,
+            descriptors=descriptors,
+            grant_id=grant_id,
+            status=status,
+            headers=limit_fields(headers or {}),
+            latency=None if latency_s is None else to_duration(latency_s),
+        )
+        reply = await self._connection.call(self._stub.ReportOutcome, f"{_SERVICE}/ReportOutcome", request)
+        return Learned.from_proto(reply)
 
     async def explain(self, namespace: str, descriptors: Mapping[str, str]) -> list[RuleExplanation]:
         """What every rule of a namespace makes of a request, and what the buckets hold. Changes nothing."""

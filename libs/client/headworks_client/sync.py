@@ -18,7 +18,7 @@ from headworks_client.admin import AdminCalls
 from headworks_client.backoff import Backoff
 from headworks_client.blocking import BlockingConnection, iterate, run
 from headworks_client.calls import ANY_JOB, SchedulerCalls
-from headworks_client.decisions import Decision, RuleExplanation
+from headworks_client.decisions import Decision, Learned, RuleExplanation
 from headworks_client.filters import JobFilter
 from headworks_client.jobs import result_of
 from headworks_client.limiter import LimiterCalls, PermitRequest
@@ -79,6 +79,22 @@ class SyncLimiterClient(_Client[LimiterCalls]):
     ) -> list[Decision | ServiceError]:
         """One outcome a request, in the same order; each is all or nothing by itself."""
         return run(self._calls.consume_batch(requests, detail_all=detail_all))
+
+    def report_outcome(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        latency_s: float | None = None,
+        grant_id: str | None = None,
+    ) -> Learned:
+        """Tell what an upstream answered (see LimiterClient)."""
+        asked = self._calls.report_outcome(
+            namespace, descriptors, status, headers, latency_s=latency_s, grant_id=grant_id
+        )
+        return run(asked)
 
     def explain(self, namespace: str, descriptors: Mapping[str, str]) -> list[RuleExplanation]:
         """What every rule of a namespace makes of a request (see LimiterClient)."""

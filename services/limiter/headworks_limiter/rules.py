@@ -153,13 +153,20 @@ class _RulesFile:
         failure = self._failure(fields)
         shadow = "shadow" in fields and self.nodes.boolean(fields["shadow"].value, "shadow") is True
         counting = self._counting(fields)
-        learns = (
-            "upstream" not in fields or self.nodes.choice(fields["upstream"].value, "upstream", UPSTREAM) == "learn"
-        )
+        upstream = self.nodes.choice(fields["upstream"].value, "upstream", UPSTREAM) if "upstream" in fields else ""
 
         def rules_of(windows: Sequence[Window]) -> list[Rule]:
             return [
-                Rule(namespace, name + window.suffix, match, window.params, failure, shadow, counting, learns)
+                Rule(
+                    namespace,
+                    name + window.suffix,
+                    match,
+                    window.params,
+                    failure,
+                    shadow,
+                    counting,
+                    upstream != "ignore",
+                )
                 for window in windows
             ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from headworks.limiter.v1 import limiter_pb2, limiter_service_pb2
 from headworks_core.context import CallContext
-from headworks_core.errors import InvalidArgument, Reason, ServiceError, Unavailable, Violation
+from headworks_core.errors import FailedPrecondition, InvalidArgument, Reason, ServiceError, Unavailable, Violation
 from headworks_core.serving import MessageStream
 
 from headworks_limiter import replies
@@ -17,6 +17,7 @@ from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.rule import Rules
 from headworks_limiter.replies import ResultWriter
+from headworks_limiter.reporting import OutcomeReader, Upstreams, learned
 from headworks_limiter.requests import Detailed, RequestReader, exceeds_limit
 from headworks_limiter.streaming import Consumption
 from headworks_limiter.wire import BatchResponse, RawBatch, RawResults, StreamResponse
@@ -27,9 +28,11 @@ MAX_BATCH = 500
 class LimiterServicer:
     """headworks.limiter.v1.LimiterService."""
 
-    def __init__(self, reader: RequestReader, decider: Decider) -> None:
+    def __init__(self, reader: RequestReader, decider: Decider, upstreams: Upstreams | None = None) -> None:
         self._reader = reader
         self._decider = decider
+        self._outcomes = OutcomeReader(reader)
+        self._upstreams = upstreams
         self._writer = ResultWriter()
         self._streams: set[Consumption] = set()
         self._draining = False
@@ -81,6 +84,15 @@ class LimiterServicer:
             await consumption.run()
         finally:
             self._streams.discard(consumption)
+
+    async def ReportOutcome(
+        self, request: limiter_service_pb2.ReportOutcomeRequest, caller: CallContext
+    ) -> limiter_service_pb2.ReportOutcomeResponse:
+        """Let rules learn from what an upstream answered."""
+        ask, feedback = self._outcomes.read(request, caller.tenant)
+        if self._upstreams is None:
+            raise FailedPrecondition("no rule here learns from upstreams")
+        return learned(await self._upstreams.report(ask, feedback, grant_id=request.grant_id, caller=caller))
 
     async def drain(self) -> None:
         """Send the callers of streams elsewhere, once they have their answers."""

@@ -32,22 +32,16 @@ class StatesReader:
     def read(self, fields: Fields, owner: Node, algorithm: str) -> Concurrency | Adaptive | CircuitBreaker | None:
         """The thresholds; None after a mistake. `owner` is where something is missing."""
         before = len(self._nodes.mistakes)
-        if algorithm == "circuit_breaker":
-            params = self._breaker(fields, owner)
-        else:
-            params = self._held(fields, owner, algorithm)
+        breaker = algorithm == "circuit_breaker"
+        params = self._breaker(fields, owner) if breaker else self._held(fields, owner, algorithm)
         return None if len(self._nodes.mistakes) > before else params
 
     def _held(self, fields: Fields, owner: Node, algorithm: str) -> Concurrency | Adaptive | None:
         if "limit" not in fields:
-            self._nodes.mistake(
-                owner, f"'limit' is missing: how many permits may be held at a time, 1 to {MAX_LIMIT:,}"
-            )
+            self._nodes.mistake(owner, f"'limit' is missing: permits that may be held at a time, 1 to {MAX_LIMIT:,}")
             return None
         if "per" in fields:
-            self._nodes.mistake(
-                fields["per"].key, f"per: not with algorithm {algorithm}, which counts what is under way"
-            )
+            self._nodes.mistake(fields["per"].key, f"per: not with algorithm {algorithm}, which is no rate")
         limit = self._nodes.integer(fields["limit"].value, "limit", 1, MAX_LIMIT)
         ttl_us = self._time(fields, "ttl", TTL_US)
         if limit is None:
@@ -58,9 +52,7 @@ class StatesReader:
 
     def _breaker(self, fields: Fields, owner: Node) -> CircuitBreaker | None:
         if "limit" in fields:
-            self._nodes.mistake(
-                fields["limit"].key, "limit: not with algorithm circuit_breaker; see failures and calls"
-            )
+            self._nodes.mistake(fields["limit"].key, "limit: not with algorithm circuit_breaker; see failures")
         if "failures" not in fields:
             self._nodes.mistake(owner, f"'failures' is missing: {SHARE}")
             return None

@@ -128,6 +128,7 @@ GOOD: dict[str, Callable[[World], Message]] = {
     "Consume": lambda _: limiter.ConsumeRequest(request=_permits()),
     "ConsumeBatch": lambda _: limiter.ConsumeBatchRequest(requests=[_permits()]),
     "ConsumeStream": lambda _: limiter.ConsumeStreamRequest(requests=[_permits()]),
+    "ReportOutcome": lambda _: limiter.ReportOutcomeRequest(namespace="api", descriptors={"k": "v"}, status=200),
     "ExplainRules": lambda _: limiter_admin.ExplainRulesRequest(namespace="api", descriptors={"k": "v"}),
     "ResetBuckets": lambda _: limiter_admin.ResetBucketsRequest(namespace="api", descriptors={"k": "v"}),
     "ListRules": lambda _: limiter_admin.ListRulesRequest(),

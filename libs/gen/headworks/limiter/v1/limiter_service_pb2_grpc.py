@@ -90,6 +90,11 @@ class LimiterServiceStub:
                 request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesRequest.SerializeToString,
                 response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesResponse.FromString,
                 _registered_method=True)
+        self.ReportOutcome = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/ReportOutcome',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeResponse.FromString,
+                _registered_method=True)
 
 
 class LimiterServiceServicer:
@@ -189,6 +194,15 @@ class LimiterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportOutcome(self, request, context):
+        """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+        until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+        Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimiterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -241,6 +255,11 @@ def add_LimiterServiceServicer_to_server(servicer, server):
                     servicer.PlanBatches,
                     request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesRequest.FromString,
                     response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesResponse.SerializeToString,
+            ),
+            'ReportOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportOutcome,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -519,6 +538,33 @@ class LimiterService:
             '/headworks.limiter.v1.LimiterService/PlanBatches',
             headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesRequest.SerializeToString,
             headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/ReportOutcome',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

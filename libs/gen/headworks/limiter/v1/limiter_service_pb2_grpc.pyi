@@ -84,6 +84,11 @@ class LimiterServiceStub:
     """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
     be faster.
     """
+    ReportOutcome: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.ReportOutcomeRequest, _limiter_service_pb2.ReportOutcomeResponse]
+    """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+    until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+    Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
+    """
 
 @_typing.type_check_only
 class LimiterServiceAsyncStub(LimiterServiceStub):
@@ -140,6 +145,11 @@ class LimiterServiceAsyncStub(LimiterServiceStub):
     PlanBatches: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.PlanBatchesRequest, _limiter_service_pb2.PlanBatchesResponse]  # type: ignore[assignment]
     """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
     be faster.
+    """
+    ReportOutcome: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.ReportOutcomeRequest, _limiter_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
+    """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+    until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+    Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
     """
 
 class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -254,6 +264,17 @@ class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_limiter_service_pb2.PlanBatchesResponse, _abc.Awaitable[_limiter_service_pb2.PlanBatchesResponse]]:
         """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
         be faster.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportOutcome(
+        self,
+        request: _limiter_service_pb2.ReportOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.ReportOutcomeResponse, _abc.Awaitable[_limiter_service_pb2.ReportOutcomeResponse]]:
+        """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+        until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+        Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
         """
 
 def add_LimiterServiceServicer_to_server(servicer: LimiterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
