@@ -156,6 +156,30 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         """Not played."""
         raise NotImplementedError
 
+    async def Settle(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def Release(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def Renew(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def LeaseQuota(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def ReturnQuota(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def PlanBatches(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
     async def _watch(self, request: Any, context: Any) -> None:
         begun, told = self._cut, dict[str, bytes]()
         left = set(request.names)

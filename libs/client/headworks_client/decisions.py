@@ -64,6 +64,10 @@ class Decision:
     rules: tuple[RuleStatus, ...]
     degraded: bool
     replayed: bool
+    wait_s: float = 0.0
+    """How long to wait before using the permits."""
+    grant_id: str = ""
+    """What `settle`, `release` and `renew` call the grant; empty when it was given for good."""
 
     @classmethod
     def from_proto(cls, decision: limiter_pb2.Decision) -> Decision:
@@ -77,6 +81,8 @@ class Decision:
             rules=tuple(_rule(rule) for rule in decision.rules),
             degraded=decision.degraded,
             replayed=decision.replayed,
+            wait_s=to_seconds(decision.wait),
+            grant_id=decision.grant_id,
         )
 
 

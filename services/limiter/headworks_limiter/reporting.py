@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
 
 from google.protobuf.duration_pb2 import Duration
 from headworks.limiter.v1 import limiter_pb2
 from headworks.limiter.v1 import limiter_service_pb2 as pb
-from headworks_core.context import CallContext
 from headworks_core.errors import InvalidArgument, Violation, invalid
 
 from headworks_limiter.domain import upstream
 from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.decision import Mode
+from headworks_limiter.domain.grants import Reported
 from headworks_limiter.domain.upstream import Feedback
 from headworks_limiter.requests import MAX_SHOWN, RequestReader
 
@@ -24,22 +23,6 @@ MAX_NAME_BYTES = 64
 MAX_VALUE_BYTES = 1024
 DAY_S = 86_400
 GRANT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-
-
-class Learned(NamedTuple):
-    """What a report has changed."""
-
-    blocked_us: int
-    """How long nothing will be granted to such requests; 0: not blocked."""
-    rules: Sequence[str]
-    """The names of the rules that have changed, in the order of the file."""
-
-
-class Upstreams(Protocol):
-    """What learns from reports."""
-
-    async def report(self, ask: Ask, feedback: Feedback, *, grant_id: str, caller: CallContext) -> Learned:
-        """Let the rules of `ask` know. `grant_id` is empty where none was told. Raises Unavailable."""
 
 
 class OutcomeReader:
@@ -64,7 +47,7 @@ class OutcomeReader:
         return ask, upstream.read(request.status, request.headers, now_us=self._now_us(), latency_us=latency_us)
 
 
-def learned(what: Learned) -> pb.ReportOutcomeResponse:
+def learned(what: Reported) -> pb.ReportOutcomeResponse:
     """The reply."""
     blocked_for = Duration()
     blocked_for.FromMicroseconds(what.blocked_us)

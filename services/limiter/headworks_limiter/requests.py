@@ -159,6 +159,10 @@ class RequestReader:
             ask.mode = Mode.RECALL  # it may have been granted when the limit was higher
         return ask
 
+    def cell_of(self, tenant: str) -> int:
+        """Where a tenant's buckets and grants are."""
+        return self._meta.cell_of(tenant)
+
     def record(self, tenant: str, grant: str) -> str:
         """The key of the record of a tenant's grant."""
         return record_key(self._meta.prefix(self._meta.cell_of(tenant)), tenant, grant)

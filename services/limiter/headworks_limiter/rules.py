@@ -155,6 +155,8 @@ class _RulesFile:
         counting = self._counting(fields)
         upstream = self.nodes.choice(fields["upstream"].value, "upstream", UPSTREAM) if "upstream" in fields else ""
 
+        learns = upstream != "ignore"
+
         def rules_of(windows: Sequence[Window]) -> list[Rule]:
             return [
                 Rule(
@@ -165,7 +167,7 @@ class _RulesFile:
                     failure,
                     shadow,
                     counting,
-                    upstream != "ignore",
+                    learns,
                 )
                 for window in windows
             ]

@@ -38,6 +38,7 @@ namespaces:
       - {name: per-k, match: {k: "*"}, limit: 1000, per: 1m}
 """
 TIMEOUT_S = 20.0
+GRANT = "01890a5d-ac96-774b-bcce-b302099a8057"
 RESTLESS = (":seq", ":lease", ":waiters", ":worker:", ":workers")
 """Keys that replicas change by themselves, or whose numbers may have gaps."""
 
@@ -129,6 +130,12 @@ GOOD: dict[str, Callable[[World], Message]] = {
     "ConsumeBatch": lambda _: limiter.ConsumeBatchRequest(requests=[_permits()]),
     "ConsumeStream": lambda _: limiter.ConsumeStreamRequest(requests=[_permits()]),
     "ReportOutcome": lambda _: limiter.ReportOutcomeRequest(namespace="api", descriptors={"k": "v"}, status=200),
+    "Settle": lambda _: limiter.SettleRequest(grant_id=GRANT, permits=1),
+    "Release": lambda _: limiter.ReleaseRequest(grant_id=GRANT),
+    "Renew": lambda _: limiter.RenewRequest(grant_id=GRANT),
+    "LeaseQuota": lambda _: limiter.LeaseQuotaRequest(namespace="api", descriptors={"k": "v"}, permits=1),
+    "ReturnQuota": lambda _: limiter.ReturnQuotaRequest(lease_id=GRANT, spent=1),
+    "PlanBatches": lambda _: limiter.PlanBatchesRequest(namespace="api", descriptors={"k": "v"}, items=1),
     "ExplainRules": lambda _: limiter_admin.ExplainRulesRequest(namespace="api", descriptors={"k": "v"}),
     "ResetBuckets": lambda _: limiter_admin.ResetBucketsRequest(namespace="api", descriptors={"k": "v"}),
     "ListRules": lambda _: limiter_admin.ListRulesRequest(),

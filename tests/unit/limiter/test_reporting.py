@@ -10,8 +10,9 @@ from headworks.limiter.v1.limiter_service_pb2 import ReportOutcomeRequest
 from headworks_core.cells import Meta
 from headworks_core.errors import InvalidArgument, NotFound
 from headworks_limiter import rules
+from headworks_limiter.domain.grants import Reported
 from headworks_limiter.domain.upstream import Feedback, Kind
-from headworks_limiter.reporting import Learned, OutcomeReader, learned
+from headworks_limiter.reporting import OutcomeReader, learned
 from headworks_limiter.requests import RequestReader
 
 RULES = b"""
@@ -75,5 +76,5 @@ def test_all_fields_at_fault_are_told_at_once() -> None:
 
 
 def test_the_reply_says_how_long_and_which_rules() -> None:
-    reply = learned(Learned(1_500_000, ["provider"]))
+    reply = learned(Reported(1_500_000, ["provider"]))
     assert (reply.blocked_for.ToMicroseconds(), list(reply.rules)) == (1_500_000, ["provider"])

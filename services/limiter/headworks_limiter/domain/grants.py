@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -43,6 +44,15 @@ class Settled(NamedTuple):
     """How long it may still be settled, or is held."""
     changed: int
     """Buckets that were written."""
+
+
+class Reported(NamedTuple):
+    """What a report has changed."""
+
+    blocked_us: int
+    """How long nothing will be granted to such requests; 0: not blocked."""
+    rules: Sequence[str]
+    """The names of the rules that have changed, in the order of the file."""
 
 
 class Learned(NamedTuple):

@@ -161,6 +161,10 @@ class MemoryBuckets:
             told.append(Learned(changed, max(0, blocked_until(after) - now_us)))
         return told
 
+    async def read(self, keys: Sequence[str]) -> tuple[int, list[str | None]]:
+        """The time, and what these buckets hold then."""
+        return self._now_us(), [self._states.get(key) for key in keys]
+
     def _keep(self, buckets: Sequence[Bucket], states: Sequence[str | None]) -> int:
         """Write down what has changed; how many have."""
         changed = [

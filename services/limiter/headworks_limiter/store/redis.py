@@ -38,6 +38,7 @@ class RedisBuckets:
         self._decide = scripts.load("headworks_limiter.store", "decide")
         self._reset = scripts.load("headworks_limiter.store", "reset")
         self._settle = scripts.load("headworks_limiter.store", "settle")
+        self._read = scripts.load("headworks_limiter.store", "read")
         self._report = scripts.load("headworks_limiter.store", "report")
 
     async def prepare(self, connections: int, server: scripts.Runs | None = None) -> None:
@@ -83,6 +84,11 @@ class RedisBuckets:
         }
         reply = await self._within(self._report, [bucket.key for bucket in buckets], (JSON.encode(told),))
         return [Learned(reply[at] == 1, reply[at + 1]) for at in range(0, len(reply), 2)]
+
+    async def read(self, keys: Sequence[str]) -> tuple[int, list[str | None]]:
+        """The time, in us since the epoch, and what these buckets of one cell hold then. Raises Unavailable."""
+        now_us, states = await self._within(self._read, keys, ())
+        return now_us, [state.decode() if isinstance(state, bytes) else state for state in states]
 
     async def _within(self, script: scripts.Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         now_us = "" if self._now_us is None else self._now_us()
