@@ -117,10 +117,8 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                     ),
                     _reloading_on_signal(book.ask, *(envoy.reload for envoy in envoys)),
                 ):
-                    namespaces = len(in_use.rules.namespaces)
-                    log.info(
-                        "limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=store.meta.cells
-                    )
+                    serving = {"namespaces": len(in_use.rules.namespaces), "cells": store.meta.cells}
+                    log.info("limiter.serving", port=port, metrics=monitor, **serving)
                     yield port
 
 
