@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NamedTuple
 
 import structlog
 from headworks.limiter.v1.admin_service_pb2_grpc import add_LimiterAdminServiceServicer_to_server
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
+from headworks_core.envoy.process import Tls, inside_envoy
 from headworks_core.fitness import StoreFitness
 from headworks_core.loops import every, forever, running
 from headworks_core.metrics import Metrics
@@ -42,14 +43,38 @@ PROBE_S = 0.5
 RULES = "rules"  # the health service that says whether the rules in use are those of the file
 COMMANDS = {"EVALSHA", *commands("headworks_limiter.store")}
 CONNECTIONS = 32
+WITHIN_ENVOY = "headworks_limiter.within_envoy:application"
+
+Serve = Callable[..., AbstractAsyncContextManager[Any]]
+"""`grpc_server`, or what stands for it."""
+Reloading = Callable[[Callable[[], None]], AbstractAsyncContextManager[None]]
+"""Calls its argument when the rules should be read again, while the block runs."""
 
 
 @asynccontextmanager
 async def limiter_app(settings: Settings) -> AsyncIterator[int]:
-    """A running limiter; yields its port. Resources close in reverse order.
+    """A running limiter, in this process or inside Envoy; yields its port. Resources close in reverse order.
 
-    Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address).
+    Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address);
+    from inside Envoy all of these but the last come as FailedPrecondition.
     """
+    if settings.front == "grpc":
+        async with limiter(settings, grpc_server, _on_hangup) as port:
+            yield port
+        return
+    tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    told, grace_s = settings.model_dump_json(), settings.shutdown_grace_s
+    async with (
+        inside_envoy(WITHIN_ENVOY, told, address=settings.address, tls=tls, grace_s=grace_s) as running,
+        _on_hangup(running.reload),
+    ):
+        log.info("limiter.listening", port=running.port, front=settings.front, tls=bool(tls.cert), envoy=running.pid)
+        yield running.port
+
+
+@asynccontextmanager
+async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> AsyncIterator[int]:
+    """The limiter's parts behind a front. Raises as `limiter_app`."""
     book = RuleBook(settings.rules_file)
     async with _store(settings) as store:
         breaker = Breaker(asyncio.get_running_loop().time)
@@ -58,7 +83,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
             reader = RequestReader(book.rules, store.meta)
             servicer = LimiterServicer(reader, decider)
             admin = LimiterAdminServicer(reader, decider)
-            async with grpc_server(
+            async with serve(
                 [
                     bind(add_LimiterServiceServicer_to_server, servicer, CODECS),
                     bind(add_LimiterAdminServiceServicer_to_server, admin),
@@ -84,7 +109,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                         every(PROBE_S, readiness.probe, name="readiness"),
                         forever(lambda: book.follow(changed), name="rules"),
                     ),
-                    _reloading_on_signal(book),
+                    reloading(book.ask),
                 ):
                     namespaces = len(book.rules.namespaces)
                     log.info(
@@ -132,11 +157,11 @@ def _as_rules_want(book: RuleBook, fitness: Check) -> Check:
 
 
 @asynccontextmanager
-async def _reloading_on_signal(book: RuleBook) -> AsyncIterator[None]:
-    """SIGHUP reads the rules again, where this is the thread that signals come to."""
+async def _on_hangup(ask: Callable[[], None]) -> AsyncIterator[None]:
+    """SIGHUP asks to read the rules again, where this is the thread that signals come to."""
     loop = asyncio.get_running_loop()
     try:
-        loop.add_signal_handler(signal.SIGHUP, book.ask)
+        loop.add_signal_handler(signal.SIGHUP, ask)
     except (ValueError, RuntimeError, NotImplementedError):
         yield
         return
