@@ -52,6 +52,8 @@ def _bounds() -> dict[str, Any]:
         "common_http_protocol_options": {"max_connection_duration": "300s", "idle_timeout": f"{LONGEST_S}s"},
         "http2_protocol_options": {
             "max_concurrent_streams": 10_000,
+            "initial_stream_window_size": 1 << 20,
+            "initial_connection_window_size": 4 << 20,
             "connection_keepalive": {"interval": "30s", "timeout": "10s"},
         },
     }
