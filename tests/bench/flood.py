@@ -84,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._began: dict[int, float] = {}
         self._rest = b""
         self._unread = 0
+        self._answered: set[int] = set()
         self._well: bytes | None = None
         self._out: list[bytes] = []
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -139,6 +140,7 @@ class Connection(asyncio.Protocol):
                     self._ended(stream, data[at + 9 : at + 9 + size])
             elif kind == DATA:
                 self._unread += size
+                self._answered.add(stream)
             else:
                 self._control(kind, flags, stream, data[at + 9 : at + 9 + size])
             at += 9 + size
@@ -152,10 +154,11 @@ class Connection(asyncio.Protocol):
         began = self._began.pop(stream)
         if self._well is None:
             self._well = trailers
-        if trailers != self._well:
+        if trailers != self._well or stream not in self._answered:
             self.failed += 1
         elif self.took_ms is not None:
             self.took_ms.append((time.perf_counter() - began) * 1e3)
+        self._answered.discard(stream)
         if self.again:
             self.ask(time.perf_counter())
 

@@ -97,8 +97,12 @@ class Call:
 class Watch:
     """Cancels the task that serves a call once its deadline has passed, or soon after its caller has gone."""
 
-    GONE_AFTER_S = 0.1
+    GONE_AFTER_S = 1.0
     """Calls that are done sooner are not worth asking whether somebody still waits."""
+    WATCHED_MAX = 1_000
+    """Asking doubles what a call costs: an overload in which each call takes long must not grow by it."""
+    watched = 0
+    """Calls whose callers are being watched."""
 
     __slots__ = ("_deadline", "_loop", "_receive", "_task", "_timer", "_watcher", "expired", "gone")
 
@@ -119,14 +123,18 @@ class Watch:
             self.expired = True
             self._cancel()
             return
-        if self._watcher is None and self._receive is not None:
+        if self._watcher is None and self._receive is not None and Watch.watched < self.WATCHED_MAX:
+            Watch.watched += 1
             self._watcher = self._loop.create_task(self._leaving(self._receive))
         if self._deadline is not None:
             self._timer = self._loop.call_at(self._deadline, self._due)
 
     async def _leaving(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            Watch.watched -= 1
         self.left()
 
     def left(self) -> None:

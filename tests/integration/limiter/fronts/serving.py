@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from headworks_limiter.app import limiter_app
 from headworks_limiter.settings import Settings
+from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import PATIENT_MS, Limiter
 
@@ -56,3 +57,8 @@ async def front(kind: str, valkey_url: str, folder: Path, **settings: Any) -> As
 def framed(message: bytes) -> bytes:
     """A message as gRPC and gRPC-Web frame it."""
     return struct.pack(">BI", 0, len(message)) + message
+
+
+async def in_script(redis: Redis) -> bool:
+    """Whether the store holds back a script of somebody, because writes are paused."""
+    return any(each["cmd"] == "evalsha" and "b" in each["flags"] for each in await redis.client_list())

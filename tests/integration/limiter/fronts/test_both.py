@@ -17,8 +17,10 @@ from headworks_client import LimiterClient
 from headworks_core import errors, grpc_errors
 from headworks_core.store import redis_client
 
-from tests.integration.limiter.fronts.serving import SERVICE, Front, front
+from tests.integration.limiter.fronts.serving import SERVICE, Front, front, in_script
 from tests.integration.limiter.serving import request, seconds
+from tests.support.http import scrape, value
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 _USERS = (f"user-{number}" for number in itertools.count())
@@ -74,7 +76,7 @@ async def test_bad_fields_are_named_and_messages_keep_their_letters(served: Fron
 
 
 async def test_a_message_that_is_none_is_the_callers_mistake(served: Front) -> None:
-    call = served.limiter.channel.unary_unary(f"{SERVICE}/Consume")
+    call: Any = served.limiter.channel.unary_unary(f"{SERVICE}/Consume")
     code, error = await failure(call(b"\xff\xff", timeout=30))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "cannot be decoded" in str(error)
@@ -104,7 +106,7 @@ async def test_who_waits_for_less_time_than_the_store_needs_is_told_so(
 
 
 async def test_a_message_that_is_too_large_is_refused(served: Front) -> None:
-    call = served.limiter.channel.unary_unary(f"{SERVICE}/ConsumeBatch")
+    call: Any = served.limiter.channel.unary_unary(f"{SERVICE}/ConsumeBatch")
     code, _ = await failure(call(b"\x0a" * (5 << 20), timeout=30))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (await served.limiter.check(request(user="x"))).allowed
@@ -118,7 +120,8 @@ async def test_a_packed_message_is_unpacked(served: Front, user: str) -> None:
 
 async def test_methods_that_do_not_exist_are_unimplemented(served: Front) -> None:
     for path in (f"{SERVICE}/Forget", "/headworks.limiter.v1.NoService/Consume"):
-        code, _ = await failure(served.limiter.channel.unary_unary(path)(b"", timeout=30))
+        call: Any = served.limiter.channel.unary_unary(path)
+        code, _ = await failure(call(b"", timeout=30))
         assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -146,6 +149,37 @@ async def test_the_client_library_shares_a_stream(served: Front, user: str) -> N
     async with LimiterClient(served.address) as client:
         answers = await asyncio.gather(*(client.consume("api", {"user": user}) for _ in range(120)))
     assert sum(answer.allowed for answer in answers) == 100
+
+
+@pytest.mark.parametrize("kind", ["grpc", "envoy"])
+async def test_a_call_ends_when_its_caller_goes(
+    kind: str, valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    metrics = f"127.0.0.1:{free_port()}"
+    folder = tmp_path_factory.mktemp("rules")
+    async with (
+        redis_client(valkey_url, timeout_s=30) as redis,
+        front(kind, valkey_url, folder, metrics_address=metrics, redis_timeout_ms=60_000) as served,
+    ):
+        before = await cancelled(metrics)
+        await redis.client_pause(60_000, all=False)
+        try:
+            call = served.limiter.stub.Consume(ConsumeRequest(request=request(user="gone")))
+            await wait_until(lambda: in_script(redis), 20, what="the call to wait for the store")
+            call.cancel()
+
+            async def counted() -> bool:
+                return await cancelled(metrics) == before + 1
+
+            await wait_until(counted, 20, what="the call to be cancelled")
+        finally:
+            await redis.client_unpause()
+
+
+async def cancelled(metrics: str) -> float:
+    """Consume calls that have ended so."""
+    found = await scrape(metrics)
+    return value(found, "headworks_rpc_calls_total", method="headworks.limiter.v1.LimiterService/Consume", status="CANCELLED")
 
 
 @pytest.mark.parametrize("kind", ["grpc", "envoy"])

@@ -17,7 +17,7 @@ from headworks_core.store import redis_client
 from headworks_devkit.otlp_sink import exporting_to, otlp_sink
 from headworks_devkit.traces import Traces
 
-from tests.integration.limiter.fronts.serving import RULES, front
+from tests.integration.limiter.fronts.serving import RULES, front, in_script
 from tests.integration.limiter.serving import PATIENT_MS, Limiter, request
 from tests.support.health import is_ready
 from tests.support.http import get
@@ -32,7 +32,7 @@ START_S = 40.0
 async def program(folder: Path, **settings: object) -> AsyncIterator[Child]:
     """`python -m headworks_limiter --front envoy`, whether it comes up or not."""
     rules = folder / "rules.yaml"
-    await asyncio.to_thread(rules.write_text, settings.pop("rules", RULES))
+    await asyncio.to_thread(rules.write_text, str(settings.pop("rules", RULES)))
     told = {"front": "envoy", "rules_file": rules, "redis_url": "memory:", "redis_timeout_ms": PATIENT_MS, **settings}
     env = {f"HEADWORKS_LIMITER_{name.upper()}": str(value) for name, value in told.items()}
     async with child("limiter", [sys.executable, "-m", "headworks_limiter"], env=env) as process:
@@ -88,12 +88,6 @@ async def test_sigterm_lets_running_calls_end_and_then_all_is_gone(tmp_path: Pat
         assert all(reply.decision.allowed for reply in replies)
         assert await process.wait() == 0
     assert any('"service.stopped"' in line for line in process.tail)
-
-
-async def in_script(redis: object) -> bool:
-    """Whether the store holds back a script."""
-    told = await redis.client_list()  # type: ignore[attr-defined]
-    return any(each["cmd"] == "evalsha" and "b" in each["flags"] for each in told)
 
 
 async def stopping(metrics: int) -> bool:
