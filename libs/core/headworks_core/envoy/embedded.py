@@ -32,9 +32,13 @@ class Within:
     def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
         self._reloads: list[Callable[[], None]] = []
+        self.envoy_ends = False
+        """Envoy is on its way out by itself, and its admin API answers no more."""
         self.application = Application(self._send_away)
 
     async def _send_away(self) -> None:
+        if self.envoy_ends:
+            return
         try:
             await admin.send_away(self._socket_path)
         except (OSError, ValueError, TimeoutError) as error:
@@ -83,7 +87,7 @@ class Embedded:
         within = Within(Path(told["admin"]))
         stop = asyncio.Event()
         listening = asyncio.create_task(_listen(line, within, stop), name="control")
-        ending = asyncio.create_task(_ending(receive, stop), name="lifespan")
+        ending = asyncio.create_task(_ending(receive, within, stop), name="lifespan")
         try:
             async with self._build(told["settings"], within):
                 self._serve = within.application
@@ -115,8 +119,9 @@ async def _listen(line: Control, within: Within, stop: asyncio.Event) -> None:
     _die()
 
 
-async def _ending(receive: Receive, stop: asyncio.Event) -> None:
+async def _ending(receive: Receive, within: Within, stop: asyncio.Event) -> None:
     await receive()
+    within.envoy_ends = True
     stop.set()
 
 
