@@ -93,6 +93,9 @@ OWN: dict[str, Figure] = {
         "decisions/s", "64 coroutines that call LimiterClient.consume()", least(25_000)
     ),
     "limiter_client_batched_vs_unary": Figure("ratio", "the same over plain unary calls of 64 callers", least(4)),
+    "limiter_bytes_per_bucket": Figure(
+        "bytes", "Valkey's memory for a gcra bucket, of 100,000; others in the conditions"
+    ),
     "jobs_drain_1ms_per_s": Figure("jobs/s", f"{_DRAIN}; 1 lane, relay off, 1 ms to Redis"),
     "pickup_1ms_p99_ms": Figure("ms", "pickup on an idle system, 1 ms to Redis"),
     "limiter_unary_1ms_per_s": Figure("calls/s", "Consume, 1 ms to Redis"),

@@ -20,6 +20,18 @@ def own(written: Mapping[str, Any]) -> Iterator[str]:
             figure = written["figures"][name]
             unit = "" if figure["unit"] == "ratio" else f" {figure['unit']}"
             yield f"| `{name}` | {show(figure['value'])}{unit} | {_aim(figure)} | {figure['meaning']} |"
+    yield from bucket_memory(written)
+
+
+def bucket_memory(written: Mapping[str, Any]) -> Iterator[str]:
+    """What a bucket costs, by algorithm."""
+    figure = written["figures"].get("limiter_bytes_per_bucket")
+    if figure is not None:
+        yield ""
+        yield "| bucket | bytes | of which its value | by `MEMORY USAGE` | buckets |"
+        yield "|---|---|---|---|---|"
+        for name, of in figure["conditions"]["by_algorithm"].items():
+            yield f"| {name} | {of['bytes']:,} | {of['value']:,} | {of['memory_usage']:,} | {of['buckets']:,} |"
 
 
 def peers(written: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ class Scale:
     drain_jobs: int = 100_000
     submit_jobs: int = 150_000
     queued: int = 1_000_000
+    buckets: int = 100_000
     relay_events: int = 150_000
     ratio_jobs: int = 50_000
     """Of each run that is compared with another."""
@@ -32,6 +33,7 @@ QUICK = Scale(
     drain_jobs=3_000,
     submit_jobs=3_000,
     queued=20_000,
+    buckets=2_000,
     relay_events=3_000,
     ratio_jobs=2_000,
     rounds=1,

@@ -22,9 +22,18 @@ RARE = {  # what needs something to go wrong, or a queue's time to pass
     "headworks_errors_total",
     "headworks_store_errors_total",
     "headworks_limiter_decisions_total",
+    "headworks_limiter_rule_decisions_total",
+    "headworks_limiter_near_limit_total",
+    "headworks_limiter_let_through_total",
     "headworks_limiter_shadow_refusals_total",
     "headworks_limiter_refusals_total",
     "headworks_limiter_degraded_total",
+    "headworks_limiter_envoy_requests_total",  # and so on: only with envoy_rules, see integration/limiter/test_envoy.py
+    "headworks_limiter_envoy_exceeded_total",
+    "headworks_limiter_envoy_batch_size",
+    "headworks_limiter_envoy_store_failures_total",
+    "headworks_limiter_envoy_rules_reloads_total",
+    "headworks_limiter_envoy_rules_current",
     "headworks_scheduler_repairs_total",
     "headworks_scheduler_sessions_ended_total",
 }
@@ -109,6 +118,8 @@ async def test_a_service_that_stands_still_fails_its_own_liveness_and_nobody_els
 def test_the_page_names_labels_that_are_bounded() -> None:
     allowed: Mapping[str, str] = {
         "method": "", "status": "", "reason": "", "script": "", "kind": "", "namespace": "", "rule": "", "outcome": "",
+        "bypass": "",
+        "domain": "", "mode": "",
         "queue": "", "state": "", "how": "", "task": "", "service_name": "", "service_instance_id": "",
     }  # fmt: skip
     assert {label for _, labels in documented().values() for label in labels} <= allowed.keys()

@@ -107,14 +107,14 @@ async def saying(reply: Callable[[bytes], bytes]) -> AsyncIterator[str]:
         yield f"redis://{HOST}:{port}/0"
 
 
-def of_version(flavour: str, version: str) -> Server:
-    """A server that says it is this old, and answers whatever else with OK."""
+def of_version(flavour: str, version: str, *, more: Callable[[bytes], bytes | None] = lambda _: None) -> Server:
+    """A server that says it is this old; it answers with what `more` makes of a command, whatever else with OK."""
     compatible = "" if flavour == "redis" else "redis_version:7.2.4\r\n"
-    info = f"# Server\r\n{flavour}_version:{version}\r\n{compatible}maxmemory_policy:noeviction\r\n"
+    info = f"# Server\r\nrole:master\r\n{flavour}_version:{version}\r\n{compatible}maxmemory_policy:noeviction\r\n"
     bulk = f"${len(info)}\r\n{info}\r\n".encode()
     hello = b"%2\r\n+server\r\n+redis\r\n+proto\r\n:3\r\n"
     answers = {b"INFO": bulk, b"HELLO": hello, b"PING": b"+PONG\r\n"}
-    return lambda: saying(lambda command: answers.get(command, b"+OK\r\n"))
+    return lambda: saying(lambda command: more(command) or answers.get(command, b"+OK\r\n"))
 
 
 @asynccontextmanager

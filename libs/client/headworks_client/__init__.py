@@ -8,12 +8,19 @@ from headworks_client.decisions import Decision, Refusal, RuleExplanation, RuleS
 from headworks_client.filters import JobFilter
 from headworks_client.jobs import Job, JobCancelled, JobFailed
 from headworks_client.limiter import LimiterClient, PermitRequest
+from headworks_client.limiter_admin import LimiterAdminClient
 from headworks_client.overview import QueueSnapshot, WorkerSnapshot, WorkerState
 from headworks_client.payloads import Content
 from headworks_client.scheduler import SchedulerClient
 from headworks_client.snapshots import Failure, FailureCategory, JobSnapshot, JobState, Progress
 from headworks_client.submissions import Level, Retry, Submission
-from headworks_client.sync import SyncAdminClient, SyncJob, SyncLimiterClient, SyncSchedulerClient
+from headworks_client.sync import (
+    SyncAdminClient,
+    SyncJob,
+    SyncLimiterAdminClient,
+    SyncLimiterClient,
+    SyncSchedulerClient,
+)
 from headworks_client.tasks import Task, task
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "JobSnapshot",
     "JobState",
     "Level",
+    "LimiterAdminClient",
     "LimiterClient",
     "PermitRequest",
     "Progress",
@@ -41,6 +49,7 @@ __all__ = [
     "Submission",
     "SyncAdminClient",
     "SyncJob",
+    "SyncLimiterAdminClient",
     "SyncLimiterClient",
     "SyncSchedulerClient",
     "Task",

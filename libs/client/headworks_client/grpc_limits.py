@@ -60,13 +60,14 @@ class _Limits:
         *,
         namespace: str,
         describe: Mapping[str, Key] | None = None,
-        cost: int | Cost = 1,
+        cost: int | Cost | None = None,
         exclude: Sequence[str] = (HEALTH,),
         on_unavailable: Wish = "allow",
     ) -> None:
         """`describe` says what each descriptor is, by default `method`; a call with none, or whose method fits one of
-        `exclude`, is let through unasked. `cost` is in permits. A limiter that cannot be asked, or does not know the
-        namespace, lets everything through or (deny) nothing: UNAVAILABLE.
+        `exclude`, is let through unasked. `cost` is in permits; None leaves it to the rules' cost table.
+        A limiter that cannot be asked, or does not know the namespace, lets everything through or (deny) nothing:
+        UNAVAILABLE.
         """
         self._namespace = namespace
         self._describe = {"method": method} if describe is None else dict(describe)
@@ -80,8 +81,8 @@ class _Limits:
         values = ((name, key(details)) for name, key in self._describe.items())
         return {name: value for name, value in values if value}
 
-    def _permits(self, details: Details) -> int:
-        return self._cost if isinstance(self._cost, int) else self._cost(details)
+    def _permits(self, details: Details) -> int | None:
+        return self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(details)
 
     def _undecided(self, error: ServiceError) -> status_pb2.Status | None:
         """The status to end the call with, if it may not go on."""
@@ -151,7 +152,7 @@ class SyncLimitInterceptor(_Limits, grpc.ServerInterceptor):
         )
         return next(make(asked(call), *codec) for call, make in kinds if call is not None)
 
-    def _ask(self, descriptors: Mapping[str, str], permits: int) -> status_pb2.Status | None:
+    def _ask(self, descriptors: Mapping[str, str], permits: int | None) -> status_pb2.Status | None:
         try:
             decision = self._limiter.consume(self._namespace, descriptors, permits)
         except ServiceError as error:

@@ -32,7 +32,8 @@ class PermitRequest:
 
     namespace: str
     descriptors: Mapping[str, str]
-    permits: int = 1
+    permits: int | None = None
+    """None: what the namespace's cost table says, or 1."""
     request_id: str = ""
 
 
@@ -48,7 +49,7 @@ class LimiterCalls:
         self._stub, self._admin = LimiterServiceStub(channel), LimiterAdminServiceStub(channel)
 
     async def check(
-        self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
+        self, namespace: str, descriptors: Mapping[str, str], permits: int | None = None, *, detail_all: bool = False
     ) -> Decision:
         """What `consume` would answer now; takes nothing."""
         request = _request(PermitRequest(namespace, descriptors, permits), detail_all)
@@ -59,12 +60,12 @@ class LimiterCalls:
         self,
         namespace: str,
         descriptors: Mapping[str, str],
-        permits: int = 1,
+        permits: int | None = None,
         *,
         request_id: str | None = None,
         detail_all: bool = False,
     ) -> Decision:
-        """Take permits from every matching rule, or from none.
+        """Take permits from every matching rule, or from none; how many, the cost table says unless you do.
 
         A `request_id` (a UUID) makes a repeated call consume once; by default each call has its own.
         """
@@ -126,7 +127,7 @@ class LimiterClient(LimiterCalls):
         self,
         namespace: str,
         descriptors: Mapping[str, str],
-        permits: int = 1,
+        permits: int | None = None,
         *,
         request_id: str | None = None,
         detail_all: bool = False,

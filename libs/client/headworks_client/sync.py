@@ -22,13 +22,15 @@ from headworks_client.decisions import Decision, RuleExplanation
 from headworks_client.filters import JobFilter
 from headworks_client.jobs import result_of
 from headworks_client.limiter import LimiterCalls, PermitRequest
+from headworks_client.limiter_admin import LimiterAdminCalls
 from headworks_client.overview import QueueSnapshot, WorkerSnapshot
+from headworks_client.rules import Inspection, NamespaceRules, ReplicaCounts, RuleMistake, RulesText
 from headworks_client.snapshots import JobSnapshot
 from headworks_client.submissions import Submission
 from headworks_client.tasks import Task
 from headworks_client.watching import CUT, NAMES_MAX, TERMINAL
 
-C = TypeVar("C", LimiterCalls, AdminCalls, "SchedulerCalls[SyncJob]")
+C = TypeVar("C", LimiterCalls, LimiterAdminCalls, AdminCalls, "SchedulerCalls[SyncJob]")
 
 
 class _Client(Generic[C]):
@@ -55,7 +57,7 @@ class SyncLimiterClient(_Client[LimiterCalls]):
         self._calls = LimiterCalls(self._connection)
 
     def check(
-        self, namespace: str, descriptors: Mapping[str, str], permits: int = 1, *, detail_all: bool = False
+        self, namespace: str, descriptors: Mapping[str, str], permits: int | None = None, *, detail_all: bool = False
     ) -> Decision:
         """What `consume` would answer now; takes nothing."""
         return run(self._calls.check(namespace, descriptors, permits, detail_all=detail_all))
@@ -64,7 +66,7 @@ class SyncLimiterClient(_Client[LimiterCalls]):
         self,
         namespace: str,
         descriptors: Mapping[str, str],
-        permits: int = 1,
+        permits: int | None = None,
         *,
         request_id: str | None = None,
         detail_all: bool = False,
@@ -85,6 +87,57 @@ class SyncLimiterClient(_Client[LimiterCalls]):
     def reset(self, namespace: str, descriptors: Mapping[str, str], *, rule: str = "") -> list[str]:
         """Make buckets full again (see LimiterClient)."""
         return run(self._calls.reset(namespace, descriptors, rule=rule))
+
+
+class SyncLimiterAdminClient(_Client[LimiterAdminCalls]):
+    """LimiterAdminClient for code without an event loop; use it as a context manager."""
+
+    def __init__(self, target: str, *, tenant: str = "default", timeout_s: float = 5.0) -> None:
+        self._connection = BlockingConnection(target, tenant=tenant, timeout_s=timeout_s)
+        self._calls = LimiterAdminCalls(self._connection)
+
+    def inspect(self, namespace: str, descriptors: Mapping[str, str]) -> Inspection:
+        """What the rules make of a request (see LimiterAdminClient)."""
+        return run(self._calls.inspect(namespace, descriptors))
+
+    def list_rules(self) -> list[NamespaceRules]:
+        """The namespaces in use (see LimiterAdminClient)."""
+        return run(self._calls.list_rules())
+
+    def get_rules(self, namespace: str, version: int = 0) -> RulesText:
+        """One namespace's rules as text."""
+        return run(self._calls.get_rules(namespace, version))
+
+    def validate_rules(self, namespace: str, text: str) -> list[RuleMistake]:
+        """What is wrong with a text."""
+        return run(self._calls.validate_rules(namespace, text))
+
+    def set_rules(
+        self,
+        namespace: str,
+        text: str = "",
+        *,
+        restore_version: int = 0,
+        expected_version: int | None = None,
+        comment: str = "",
+    ) -> int:
+        """Put one namespace's rules; returns their version."""
+        calls = self._calls.set_rules(
+            namespace, text, restore_version=restore_version, expected_version=expected_version, comment=comment
+        )
+        return run(calls)
+
+    def delete_rules(self, namespace: str, *, expected_version: int | None = None, comment: str = "") -> int:
+        """Take back what was put; returns the version that says so."""
+        return run(self._calls.delete_rules(namespace, expected_version=expected_version, comment=comment))
+
+    def reload_rules(self) -> list[RuleMistake]:
+        """Make the replica read its file and the store now; what is wrong with the file."""
+        return run(self._calls.reload_rules())
+
+    def count_decisions(self) -> ReplicaCounts:
+        """What each rule has said on the replica that answers."""
+        return run(self._calls.count_decisions())
 
 
 class SyncAdminClient(_Client[AdminCalls]):

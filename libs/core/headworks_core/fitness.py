@@ -20,10 +20,11 @@ class StoreFitness:
     """Asks the store whether it answers, and every LOOK_S whether it is still one that `check_server` lets us start
     with: somebody may have switched eviction on, or made it a replica."""
 
-    def __init__(self, redis: Redis, *, durable: bool, timeout_s: float) -> None:
-        """`durable` as in `check_server`; `timeout_s` bounds each question."""
+    def __init__(self, redis: Redis, *, durable: bool, timeout_s: float, alone: bool = True) -> None:
+        """`durable` and `alone` as in `check_server`; `timeout_s` bounds each question."""
         self._redis = redis
         self._durable = durable
+        self._alone = alone
         self._timeout_s = timeout_s
         self._look_at = time.monotonic() + LOOK_S
         self._fault = ""
@@ -46,7 +47,7 @@ class StoreFitness:
         try:
             with store_errors():
                 async with asyncio.timeout(self._timeout_s):
-                    await check_server(self._redis, durable=self._durable)
+                    await check_server(self._redis, durable=self._durable, alone=self._alone)
         except FailedPrecondition as error:
             fault = error.message
         if fault and fault != self._fault:

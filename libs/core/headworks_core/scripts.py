@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from headworks_core import telemetry
@@ -23,6 +22,14 @@ COMMAND = re.compile(r"\bp?call\('([A-Z]+)'")
 Argument = str | bytes | int
 
 
+class Runs(Protocol):
+    """A client of one server, or of those that share the keys."""
+
+    @property
+    def execute_command(self) -> Any:
+        """Sends a command, once. Raises RedisError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One operation. `text` is fully expanded, and `sha` is its hash."""
@@ -32,7 +39,7 @@ class Script:
     sha: str
 
     async def __call__(
-        self, redis: Redis, keys: Sequence[str], args: Sequence[Argument], *, traceparent: str = ""
+        self, redis: Runs, keys: Sequence[str], args: Sequence[Argument], *, traceparent: str = ""
     ) -> Any:
         """Run it. A server that does not know it yet is sent the text once.
 
@@ -45,10 +52,10 @@ class Script:
         with telemetry.span(f"EVALSHA {self.name}", telemetry.CLIENT, traceparent, attributes):
             return await self._run(redis, keys, args)
 
-    async def _run(self, redis: Redis, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    async def _run(self, redis: Runs, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         began = time.perf_counter()
         try:
-            execute: Any = redis.execute_command
+            execute = redis.execute_command
             try:
                 return await execute("EVALSHA", self.sha, len(keys), *keys, *args)
             except NoScriptError:

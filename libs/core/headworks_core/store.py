@@ -14,7 +14,14 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -25,28 +32,16 @@ from headworks_core.measures import PROCESS
 FLOOR = {"redis": (7, 2), "valkey": (8, 0)}
 SLOTS = 16_384
 
-# KEYS[1]: a key, ARGV: a channel, then names of commands; those that this connection's user may not use.
-_FORBIDDEN = """
-local refused = {}
-for i = 2, #ARGV do
-  local name = ARGV[i]
-  local what = name == 'PUBLISH' and ARGV[1] or KEYS[1]
-  if not redis.acl_check_cmd(name, what, '0', '0', '0', '0', '0', '0') then
-    refused[#refused + 1] = name
-  end
-end
-return refused
-"""
-SLOTS = 16_384
-
-# KEYS[1]: a key, ARGV: a channel, then names of commands; those that this connection's user may not use.
+# KEYS[1]: a key, ARGV: a channel, then names of commands, perhaps with a part (`CLUSTER SLOTS`); those that this
+# connection's user may not use.
 _FORBIDDEN = """
 local CHANNELS = {PUBLISH = true, SUBSCRIBE = true}
 local refused = {}
 for i = 2, #ARGV do
   local name = ARGV[i]
   local what = CHANNELS[name] and ARGV[1] or KEYS[1]
-  local known, allowed = pcall(redis.acl_check_cmd, name, what, what, what)
+  local command, part = string.match(name, '^(%S+) ?(%S*)$')
+  local known, allowed = pcall(redis.acl_check_cmd, command, part ~= '' and part or what, what, what)
   if not (known and allowed) then
     refused[#refused + 1] = name
   end
@@ -63,6 +58,15 @@ async def redis_client(
 
     `timeout_s` bounds each command; None is for connections that block on purpose.
     """
+    client = connect(url, timeout_s=timeout_s, connections=connections, health_check_s=health_check_s)
+    try:
+        yield client
+    finally:
+        await disconnect(client)
+
+
+def connect(url: str, *, timeout_s: float | None, connections: int = 16, health_check_s: int = 15) -> Redis:
+    """A client as `redis_client` has it, which connects when it is used; `disconnect` ends it."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -77,12 +81,13 @@ async def redis_client(
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     pool.connection_class = _packing(pool.connection_class)
-    client = Redis(connection_pool=pool)
-    try:
-        yield client
-    finally:
-        await client.aclose()
-        await pool.aclose()
+    return Redis(connection_pool=pool)
+
+
+async def disconnect(client: Redis) -> None:
+    """Close a client's connections."""
+    await client.aclose()
+    await client.connection_pool.aclose()
 
 
 def _packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
@@ -119,11 +124,11 @@ def _packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     return PackingConnection
 
 
-async def check_server(redis: Redis, *, durable: bool) -> str:
+async def check_server(redis: Redis, *, durable: bool, alone: bool = True) -> str:
     """Refuse a server that cannot hold our state; returns its name and version.
 
-    That is one that is too old, a replica, a cluster that this server is not all of, or (`durable`) one that would
-    evict jobs. Raises FailedPrecondition (STORE_UNSUITABLE) saying what to change.
+    That is one that is too old, a replica, (`alone`) a part of a cluster, or (`durable`) one that would evict jobs.
+    Raises FailedPrecondition (STORE_UNSUITABLE) saying what to change, or Unavailable if its cluster is down.
     """
     info = await redis.info()
     flavour = "valkey" if "valkey_version" in info else "redis"
@@ -138,21 +143,25 @@ async def check_server(redis: Redis, *, durable: bool) -> str:
     if durable and policy != "noeviction":
         raise _unsuitable(f"maxmemory-policy is {policy}, which would evict jobs; set it to noeviction")
     if info.get("cluster_enabled"):
-        await _check_cluster(redis)
+        await _check_cluster(redis, alone)
     return f"{flavour} {text}"
 
 
-async def _check_cluster(redis: Redis) -> None:
-    """Commands go to this one server, so it must serve every slot."""
+async def _check_cluster(redis: Redis, alone: bool) -> None:
+    """A server that is used `alone` must serve every slot; of several each must find its cluster well."""
     execute: Any = redis.execute_command
     lines = bytes(await execute("CLUSTER", "INFO")).decode().split()
     said = dict(line.split(":", 1) for line in lines)
+    if not alone:
+        if said["cluster_state"] != "ok":
+            raise Unavailable("the cluster is down (cluster_state:fail)", retry_after_us=500_000)
+        return
     served = int(said["cluster_slots_ok"])
     if served < SLOTS:
         raise _unsuitable(f"the cluster serves {served} of {SLOTS} slots; all must be served")
     if int(said["cluster_size"]) > 1:
         size = said["cluster_size"]
-        raise _unsuitable(f"the slots are spread over {size} servers; this release needs all of them on one")
+        raise _unsuitable(f"the slots are spread over {size} servers; name them to a limiter as redis+cluster://")
 
 
 async def check_permissions(redis: Redis, commands: Iterable[str], *, key: str, channel: str) -> None:
@@ -182,8 +191,9 @@ def starting(url: str) -> Iterator[None]:
     except NoPermissionError as error:
         raise _unsuitable(f"{server} forbids what is needed: {error}") from error
     except (RedisTimeoutError, RedisConnectionError) as error:
-        secure = urlsplit(url).scheme == "rediss"
-        hint = "the URL begins with rediss://; does it speak TLS?" if secure else "does it want TLS (rediss://)?"
+        scheme = urlsplit(url).scheme
+        secure = scheme.startswith("rediss")
+        hint = f"the URL begins with {scheme}://; does it speak TLS?" if secure else "does it want TLS (rediss://)?"
         raise Unavailable(f"{server} cannot be reached: {error}; {hint}") from error
     except OutOfMemoryError as error:
         raise ResourceExhausted(f"{server} is at maxmemory: {error}", reason=Reason.STORE_FULL) from error
@@ -214,6 +224,13 @@ def store_errors() -> Iterator[None]:
         raise store_error(error) from error
 
 
+class Moving(Unavailable):
+    """A cluster is moving some of the keys from one server to another, which can answer for no call that needs both.
+
+    Nothing was done, and the servers are well.
+    """
+
+
 def store_error(error: RedisError) -> ServiceError:
     """What a failed command means to a caller; its outcome may be unknown."""
     kind, meaning = _meaning(error)
@@ -226,6 +243,8 @@ _STATES = ("NOREPLICAS ", "MISCONF ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN "
 
 
 def _meaning(error: RedisError) -> tuple[str, ServiceError]:
+    if isinstance(error, TryAgainError):
+        return "refused", Moving("the store is moving these keys", retry_after_us=100_000)
     if isinstance(error, OutOfMemoryError):
         return "full", ResourceExhausted("the store is full", reason=Reason.STORE_FULL, retry_after_us=1_000_000)
     if isinstance(error, RedisTimeoutError):

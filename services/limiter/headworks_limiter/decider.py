@@ -12,14 +12,17 @@ import structlog
 from headworks_core.batching import MicroBatcher
 from headworks_core.context import CallContext
 from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unavailable
+from headworks_core.store import Moving
 from headworks_core.telemetry import is_sampled
 
+from headworks_limiter.bypass_log import BypassLog
 from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.denials import Denials
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.rule import OnStoreFailure
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.lanes import Lanes
+from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
 
 log = structlog.get_logger(__name__)
@@ -59,7 +62,9 @@ class _Load:
 class Decider:
     """Decides requests; those of concurrent calls share script calls."""
 
-    def __init__(self, shared: Buckets, local: LocalBuckets, breaker: Breaker, *, enabled: bool = True) -> None:
+    def __init__(
+        self, shared: Buckets, local: LocalBuckets, breaker: Breaker | Breakers, *, enabled: bool = True
+    ) -> None:
         """`enabled` is False to allow everything and ask nobody."""
         self._enabled = enabled
         self._shared = shared
@@ -68,8 +73,12 @@ class Decider:
         self.counters = DecisionCounters()
         self._clock = asyncio.get_running_loop().time
         self.denials = Denials(self._clock)
-        self._batcher: MicroBatcher[_Load, Sequence[Verdict]] = MicroBatcher(
-            self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
+        self._bypass_log = BypassLog(self._clock)
+        self._batcher: Lanes[_Load, Sequence[Verdict]] = Lanes(
+            lambda: MicroBatcher(
+                self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
+            ),
+            of=lambda load: breaker.of(load.asks[0].cell),
         )
 
     async def __aenter__(self) -> Self:
@@ -181,10 +190,13 @@ class Decider:
 
     def _unlimited(self, ask: Ask) -> Verdict:
         """No rule meets the request, or none is to be enforced, so it is allowed."""
-        if self._enabled:
-            self.counters.unlimited += 1
-        else:
+        if not self._enabled:
             self.counters.bypassed += 1
+        elif ask.bypass is not None:
+            self.counters.let_through[ask.bypass.namespace, ask.bypass.name] += 1
+            self._bypass_log.used(ask.bypass)
+        else:
+            self.counters.unlimited += 1
         return Verdict(Answer.ALLOWED, ask.permits if ask.mode is Mode.TAKE else 0)
 
     async def _flush(self, loads: list[_Load]) -> list[Sequence[Verdict] | Exception]:
@@ -214,18 +226,22 @@ class Decider:
 
     async def _ask(self, loads: Sequence[_Load]) -> Sequence[Sequence[Verdict]]:
         """One script call. Its span's parent is the first call that is sampled."""
-        admitted_at = self._breaker.admit()
+        breaker = self._breaker.of(loads[0].asks[0].cell)
+        admitted_at = breaker.admit()
         traceparent = next(filter(is_sampled, (load.caller.traceparent for load in loads)), "")
         asks = [ask for load in loads for ask in load.asks]
         asked_at = self._clock()
         try:
             verdicts = await self._shared.decide(asks, traceparent=traceparent)
         except STORE_FAILURES as error:
-            self._breaker.failed(admitted_at)
+            if isinstance(error, Moving):
+                breaker.succeeded()  # it has answered, and other cells of the same server are well
+            else:
+                breaker.failed(admitted_at)
             self.counters.failures += 1
-            log.warning("store.failed", error=error.message, held_back=self._breaker.open)
+            log.warning("store.failed", error=error.message, held_back=breaker.open)
             raise
-        self._breaker.succeeded()
+        breaker.succeeded()
         self.counters.decided(verdicts)
         self.denials.note(asks, verdicts, asked_at)
         answers, first = [], 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -12,14 +13,20 @@ from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, 
 from headworks_core.names import NAMESPACE, UUID
 
 from headworks_limiter.domain.ask import Ask
+from headworks_limiter.domain.bypass import Bypass, longest
+from headworks_limiter.domain.costs import cost_of
 from headworks_limiter.domain.decision import Mode
+from headworks_limiter.domain.met import Met, RuleGroup
 from headworks_limiter.domain.rule import Bucket, Rule, Rules, bucket_key, fingerprint, record_key
+from headworks_limiter.extras_reader import MAX_PERMITS
+from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules import DESCRIPTOR_KEY, MAX_KEYS, MAX_VALUE_BYTES
 
-MAX_PERMITS = 1_000_000_000
 MAX_PLANS = 8192
 MAX_SHOWN = 64
 """Characters of a bad key that an error repeats; values are never repeated."""
+BY_TABLE = 0
+"""Stands in fingerprints for permits that the caller leaves to the cost table, whatever it says at the time."""
 DETAILS = frozenset(limiter_pb2.Detail.values())
 
 MAX_REMEMBERED_BYTES = 512
@@ -31,28 +38,55 @@ class _Plan(NamedTuple):
     """What one tenant's descriptors mean in one namespace."""
 
     cell: int
-    buckets: tuple[Bucket, ...]
+    buckets: Met
     most_permits: int
     """What the smallest bucket can hold."""
     shadows: tuple[int, ...]
     """The indexes of the buckets whose rules refuse nothing."""
     most_on_trial: int
     """What the smallest of those can hold."""
+    permits: int
+    """What it costs, by the table, when the caller does not say."""
+    bypass: Bypass | None
+    """What lets it through while it holds."""
+
+
+class Inspection(NamedTuple):
+    """What an operator asks about a request."""
+
+    ask: Ask
+    """To look, also where a bypass would let it through; for as many permits of what it costs as its rules can hold."""
+    permits: int
+    """What it costs, by the table, when the caller does not say."""
+    bypass: Bypass | None
+    """What lets it through now."""
 
 
 class RequestReader:
     """Checks requests and finds their buckets. Remembers the latest descriptors, which were checked then."""
 
-    def __init__(self, rules: Rules, meta: Meta) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        meta: Meta,
+        *,
+        newcomers: Newcomers | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        """`newcomers` caps the buckets that are met for the first time; `now_s` says when a bypass ends."""
         self._rules = rules
         self._meta = meta
+        self._newcomers = newcomers or Newcomers(0)
+        self._now_s = now_s
         self._plans: dict[PlanKey, _Plan] = {}
+        self._groups: dict[tuple[Rule, ...], RuleGroup] = {}
         self._asks: dict[tuple[str, bytes], Detailed] = {}
 
     def use(self, rules: Rules) -> None:
         """From the next request on these rules hold."""
         self._rules = rules
         self._plans.clear()
+        self._groups.clear()
         self._asks.clear()
 
     @property
@@ -78,7 +112,7 @@ class RequestReader:
         except DecodeError:
             raise InvalidArgument("the request cannot be decoded") from None
         detailed = self.ask(request, tenant, Mode.TAKE), request.detail
-        if not request.request_id and len(raw) <= MAX_REMEMBERED_BYTES:
+        if not request.request_id and len(raw) <= MAX_REMEMBERED_BYTES and detailed[0].bypass is None:
             if len(self._asks) >= MAX_PLANS:
                 self._asks.clear()
             self._asks[tenant, raw] = detailed
@@ -89,7 +123,7 @@ class RequestReader:
 
         Raises InvalidArgument with all the fields at fault, or PERMITS_EXCEED_LIMIT, and NotFound.
         """
-        permits = request.permits if request.HasField("permits") else 1
+        permits = request.permits if request.HasField("permits") else BY_TABLE
         request_id = request.request_id if mode is Mode.TAKE else ""
         violations = _scalar_violations(request, permits, request_id, path)
         key = (tenant, request.namespace, tuple(request.descriptors.items()))
@@ -100,23 +134,38 @@ class RequestReader:
             raise invalid(violations)
         if plan is None:
             plan = self._remember(key)
+        asked, permits = permits, permits or plan.permits
+        if plan.bypass is not None and plan.bypass.holds(self._now_s()):
+            return Ask(plan.cell, mode, permits, (), bypass=plan.bypass)
         ask = Ask(plan.cell, mode, permits, plan.buckets, plan.shadows)
         if permits > plan.most_on_trial:
             ask.buckets, ask.shadows = _that_can_hold(permits, plan.buckets)
         if request_id:
             ask.record = record_key(self._meta.prefix(plan.cell), tenant, request_id)
-            ask.fingerprint = fingerprint(request.namespace, request.descriptors, permits)
+            ask.fingerprint = fingerprint(request.namespace, request.descriptors, asked)
         if permits > plan.most_permits:
             if not request_id:
                 raise exceeds_limit(ask)
             ask.mode = Mode.RECALL  # it may have been granted when the limit was higher
         return ask
 
+    def inspect(self, request: limiter_pb2.PermitRequest, tenant: str) -> Inspection:
+        """What the rules make of a request. Raises as `ask`, but never PERMITS_EXCEED_LIMIT."""
+        if violations := _name_violations(request, ""):
+            raise invalid(violations)
+        plan = self._remember((tenant, request.namespace, tuple(request.descriptors.items())))
+        permits = min(plan.permits, plan.most_permits, plan.most_on_trial)
+        bypass = plan.bypass if plan.bypass is not None and plan.bypass.holds(self._now_s()) else None
+        return Inspection(Ask(plan.cell, Mode.LOOK, permits, plan.buckets, plan.shadows), plan.permits, bypass)
+
     def _remember(self, key: PlanKey) -> _Plan:
         tenant, namespace, pairs = key
         plan = self._plan(tenant, namespace, dict(pairs))
+        if plan.buckets and plan.bypass is None:
+            self._newcomers.met(tenant, len(plan.buckets))
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
+            self._groups.clear()
         self._plans[key] = plan
         return plan
 
@@ -126,10 +175,18 @@ class RequestReader:
             raise NotFound(f"namespace {namespace} has no rules here", reason=Reason.NAMESPACE_NOT_FOUND)
         cell = self._meta.cell_of(tenant)
         prefix = self._meta.prefix(cell)
-        buckets = tuple(Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules)
+        group = self._groups.setdefault(tuple(rules), RuleGroup(rules))
+        buckets = Met.of([Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules], group)
         shadows = tuple(index for index, rule in enumerate(rules) if rule.shadow)
-        most = _least_capacity(rule for rule in rules if not rule.shadow)
-        return _Plan(cell, buckets, most, shadows, _least_capacity(rule for rule in rules if rule.shadow))
+        return _Plan(
+            cell,
+            buckets,
+            most_permits=_least_capacity(rule for rule in rules if not rule.shadow),
+            shadows=shadows,
+            most_on_trial=_least_capacity(rule for rule in rules if rule.shadow),
+            permits=cost_of(self._rules.costs.get(namespace, ()), descriptors),
+            bypass=longest(self._rules.bypasses.get(namespace, ()), tenant, descriptors),
+        )
 
 
 def _least_capacity(rules: Iterable[Rule]) -> int:
@@ -152,10 +209,11 @@ def exceeds_limit(ask: Ask) -> InvalidArgument:
 def _scalar_violations(
     request: limiter_pb2.PermitRequest, permits: int, request_id: str, path: str
 ) -> tuple[Violation, ...]:
-    if 1 <= permits <= MAX_PERMITS and request.detail in DETAILS and (not request_id or UUID.fullmatch(request_id)):
+    good = 1 <= permits <= MAX_PERMITS or not request.HasField("permits")
+    if good and request.detail in DETAILS and (not request_id or UUID.fullmatch(request_id)):
         return ()
     violations = []
-    if not 1 <= permits <= MAX_PERMITS:
+    if not good:
         violations.append(Violation(f"{path}permits", f"must be 1 to {MAX_PERMITS:,}"))
     if request_id and not UUID.fullmatch(request_id):
         violations.append(Violation(f"{path}request_id", "must be a UUID in lower case, or empty"))

@@ -11,7 +11,7 @@ import structlog
 from headworks_core.measures import Tally
 
 from headworks_limiter import rules
-from headworks_limiter.rules import Rules, RulesError
+from headworks_limiter.rules import Mistake, Rules, RulesError
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,9 @@ class RuleBook:
         """Raises RulesError with all mistakes of the file."""
         self._path = path
         self._seen = _signature(path)
-        self.rules = rules.load(path) if path else Rules()
+        self.content = rules.content_of(path) if path else b""
+        """Of the file, as the rules in use have it."""
+        self.rules = rules.parse(self.content, path=path) if path else Rules()
         self.reloads = Tally({("loaded",): 0, ("failed",): 0})
         """By outcome: loaded, failed."""
         self.current = True
@@ -54,20 +56,29 @@ class RuleBook:
                 await self._read()
                 await changed()
 
-    async def _read(self) -> None:
+    async def reload(self) -> tuple[Mistake, ...]:
+        """Read the file now; what is wrong with it."""
+        self._seen = await asyncio.to_thread(_signature, self._path)
+        return await self._read()
+
+    async def _read(self) -> tuple[Mistake, ...]:
         if not self._path:
-            return
+            return ()
         try:
-            self.rules = await asyncio.to_thread(rules.load, self._path)
+            content = await asyncio.to_thread(rules.content_of, self._path)
+            self.rules = await asyncio.to_thread(rules.parse, content, path=self._path)
         except RulesError as error:
             self.current = False
             self.reloads["failed",] += 1
             first = [str(mistake) for mistake in error.mistakes[:SHOWN]]
             log.error("rules.bad", kept="the last good ones", mistakes=len(error.mistakes), first=first)
+            return error.mistakes
         else:
+            self.content = content
             self.current = True
             self.reloads["loaded",] += 1
             log.info("rules.loaded", namespaces=len(self.rules.namespaces))
+            return ()
 
 
 def _signature(path: str) -> Signature | None:

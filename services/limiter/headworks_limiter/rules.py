@@ -9,14 +9,16 @@ from pathlib import Path
 
 from headworks_core.errors import InvalidArgument
 from headworks_core.names import NAMESPACE
-from yaml.nodes import Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode
 
+from headworks_limiter.domain.matching import Match
 from headworks_limiter.domain.patterns import SYNTAX, Pattern
-from headworks_limiter.domain.rule import Match, OnStoreFailure, Override, Rule, Rules
+from headworks_limiter.domain.rule import OnStoreFailure, Override, Rule, Rules
+from headworks_limiter.extras_reader import EXTRAS, ExtrasReader
 from headworks_limiter.limits_reader import KINDS, LIMITS, LimitsReader, Window
 from headworks_limiter.yaml_nodes import Entry, Mistake, Nodes
 
-__all__ = ["Mistake", "Rules", "RulesError", "load", "parse"]
+__all__ = ["Mistake", "Rules", "RulesError", "content_of", "load", "parse", "parse_one"]
 
 MAX_FILE_BYTES = 1 << 20
 MAX_RULES = 64
@@ -43,12 +45,16 @@ class RulesError(InvalidArgument):
 
 def load(path: str | Path) -> Rules:
     """The rules in a file. Raises RulesError with all its mistakes."""
+    return parse(content_of(path), path=str(path))
+
+
+def content_of(path: str | Path) -> bytes:
+    """What is in a file, and no more of it than can be told to be too much. Raises RulesError."""
     try:
         with open(path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise RulesError([Mistake(str(path), 0, f"cannot be read: {error.strerror}")]) from error
-    return parse(content, path=str(path))
 
 
 def parse(content: bytes, *, path: str) -> Rules:
@@ -60,29 +66,63 @@ def parse(content: bytes, *, path: str) -> Rules:
     return rules
 
 
+def parse_one(namespace: str, content: bytes, *, path: str) -> Rules:
+    """The rules of one namespace: what is below its name in a file, or a file with no other. Raises as `parse`."""
+    file = _RulesFile(Nodes(path))
+    rules = file.read_one(namespace, content)
+    if file.nodes.mistakes:
+        raise RulesError(file.nodes.mistakes)
+    return rules
+
+
 class _RulesFile:
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
         self._limits = LimitsReader(nodes)
+        self._extras = ExtrasReader(nodes, self._match, self._pattern)
 
     def read(self, content: bytes) -> Rules:
-        if len(content) > MAX_FILE_BYTES:
-            self.nodes.mistake(1, f"the file is larger than {MAX_FILE_BYTES:,} bytes")
-            return Rules()
-        root = self.nodes.parse(content)
+        root = self._root(content)
         if root is None:
             return Rules()
         top = self.nodes.mapping(root, "the file", ["namespaces"])
         if "namespaces" not in top:
             self.nodes.mistake(root, "the file: 'namespaces' is missing")
             return Rules()
-        found = self.nodes.mapping(top["namespaces"].value, "namespaces")
-        return Rules({name: self._namespace(name, entry) for name, entry in found.items()})
+        return self._rules(self.nodes.mapping(top["namespaces"].value, "namespaces"))
+
+    def read_one(self, namespace: str, content: bytes) -> Rules:
+        """Of one namespace: what is below its name in a file, or a file that has no other."""
+        root = self._root(content)
+        if root is None:
+            return Rules()
+        entry = Entry(root, root)
+        if isinstance(root, MappingNode) and any(key.value == "namespaces" for key, _ in root.value):
+            top = self.nodes.mapping(root, "the text", ["namespaces"])
+            found = self.nodes.mapping(top["namespaces"].value, "namespaces")
+            others = [name for name in found if name != namespace]
+            if others or namespace not in found:
+                said = ", ".join(map(repr, others)) or "none"
+                self.nodes.mistake(root, f"the text: must be about namespace {namespace!r} alone, not {said}")
+                return Rules()
+            entry = found[namespace]
+        return self._rules({namespace: entry})
+
+    def _root(self, content: bytes) -> Node | None:
+        if len(content) > MAX_FILE_BYTES:
+            self.nodes.mistake(1, f"the file is larger than {MAX_FILE_BYTES:,} bytes")
+            return None
+        return self.nodes.parse(content)
+
+    def _rules(self, entries: Mapping[str, Entry]) -> Rules:
+        namespaces = {name: self._namespace(name, entry) for name, entry in entries.items()}
+        return Rules(namespaces, self._extras.costs, self._extras.bypasses)
 
     def _namespace(self, name: str, entry: Entry) -> list[Rule]:
         if not NAMESPACE.fullmatch(name):
             self.nodes.mistake(entry.key, f"namespace {name!r}: must match {NAMESPACE.pattern}")
-        content = self.nodes.mapping(entry.value, f"namespace {name}", ["rules"])
+        content = self.nodes.mapping(entry.value, f"namespace {name}", ["rules", *EXTRAS])
+        self._extras.read(name, content)
         if "rules" not in content:
             self.nodes.mistake(entry.key, f"namespace {name}: 'rules' is missing")
             return []
@@ -90,10 +130,11 @@ class _RulesFile:
         if len(items) > MAX_RULES:
             self.nodes.mistake(items[MAX_RULES], f"namespace {name}: at most {MAX_RULES} rules")
         lines: dict[str, int] = {}
-        rules = [rule for item in items[:MAX_RULES] for rule in self._rule(name, item, lines)]
-        if len(items) <= MAX_RULES < len(rules):
-            self.nodes.mistake(entry.key, f"namespace {name}: at most {MAX_RULES} limits, not {len(rules)}")
-        return rules
+        groups = [self._rule(name, item, lines) for item in items[:MAX_RULES]]
+        most = sum(map(_most_met, groups))
+        if len(items) <= MAX_RULES < most:
+            self.nodes.mistake(entry.key, f"namespace {name}: at most {MAX_RULES} limits, not {most}")
+        return [rule for group in groups for rule in group]
 
     def _rule(self, namespace: str, node: Node, lines: dict[str, int]) -> list[Rule]:
         """A rule for each of its limits; none after a mistake."""
@@ -186,6 +227,11 @@ class _RulesFile:
         except ValueError:
             self.nodes.mistake(node, f"{what}: {value!r} means nothing: {SYNTAX}")
             return None
+
+
+def _most_met(group: Sequence[Rule]) -> int:
+    """How many of a rule's limits, or of those that an override has in their place, one request can meet."""
+    return max((len(group), *(len(override.rules) for rule in group for override in rule.overrides)), default=0)
 
 
 def _is_number(entry: Entry | None) -> bool:

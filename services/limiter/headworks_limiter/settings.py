@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from headworks_core.address import Kind, parse
 from headworks_core.settings import ServiceSettings
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 MEMORY = "memory:"
+CLUSTER_CELLS = 64
 
 
 class Settings(ServiceSettings):
@@ -28,7 +30,8 @@ class Settings(ServiceSettings):
     address: str = "127.0.0.1:50051"
     """Where to listen, host:port."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Where the buckets are; `memory:` keeps them in this process, for a single replica without Redis."""
+    """Where the buckets are: redis://, redis+cluster://host:port,... or redis+sentinel://host:port,.../service (with
+    rediss for TLS), see docs/redis.md; `memory:` keeps them in this process, for a single replica without Redis."""
     redis_timeout_ms: int = Field(default=50, ge=1, le=60_000)
     """Milliseconds until an unanswered store counts as failed; rules say what happens then."""
     rules_file: str = ""
@@ -37,8 +40,27 @@ class Settings(ServiceSettings):
     """False allows every request that is well formed, and asks no store: the switch for an emergency."""
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
+    max_new_buckets_per_minute: int = Field(default=0, ge=0)
+    """Buckets of descriptors new to this replica that each tenant may begin with in a minute; 0: any number."""
+    envoy_rules: str = ""
+    """Rules of envoyproxy/ratelimit, a file or a folder of files; empty: Envoy's service is not served."""
+    envoy_headers: bool = False
+    """Whether Envoy is told to add RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset."""
+    envoy_shadow: bool = False
+    """True lets every request of Envoy pass, and counts."""
+    envoy_quota: bool = False
+    """True makes every limit of Envoy's rules a quota: all must be exceeded to refuse."""
+    envoy_metadata: bool = False
+    """Whether Envoy is given dynamic metadata: what was asked, and what the rules say about it."""
     cells: int = Field(default=1, ge=1, le=4096)
-    """Hash tags that the state is spread over; fixed when the first replica ever starts."""
+    """Hash tags that the state is spread over; fixed when the first replica ever starts. Untold: 64 on a cluster."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _url_can_be_read(cls, value: str) -> str:
+        if value != MEMORY:
+            parse(value)
+        return value
 
     @model_validator(mode="after")
     def _memory_is_for_one(self) -> Self:
@@ -53,6 +75,13 @@ class Settings(ServiceSettings):
         if self.tls_cert and self.front != "envoy":
             raise ValueError("tls_cert needs front envoy: it is Envoy that does TLS")
         return self
+
+    @property
+    def cells_wanted(self) -> int:
+        """`cells`, or what suits the store."""
+        if "cells" in self.model_fields_set or self.in_memory:
+            return self.cells
+        return CLUSTER_CELLS if parse(self.redis_url).kind is Kind.CLUSTER else self.cells
 
     @property
     def in_memory(self) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from headworks_core.metrics import Metrics, one
 
+from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.decider import Decider
-from headworks_limiter.rulebook import RuleBook
-from headworks_limiter.store.breaker import Breaker
+from headworks_limiter.newcomers import Newcomers
+from headworks_limiter.rules_in_use import RulesInUse
+from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
+from headworks_limiter.store.size import StoreSize
 
 PREFIX = "headworks.limiter"
 
 
-def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: LocalBuckets, book: RuleBook) -> None:
+def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker | Breakers, local: LocalBuckets) -> None:
     """Tell the numbers of these parts."""
     counters = decider.counters
     labels = ("namespace", "outcome")
@@ -37,10 +40,31 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker, local: Loc
     metrics.gauge(
         f"{PREFIX}.requests.waiting", "{request}", "Calls that wait for one", (), one(lambda: decider.waiting)
     )
-    about = "1 while the store is asked only now and then, as it fails"
+    about = "Servers of the store that are asked only now and then, as they fail"
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
+
+
+def add_rule_metrics(
+    metrics: Metrics, counters: DecisionCounters, rules: RulesInUse, newcomers: Newcomers, size: StoreSize
+) -> None:
+    """Tell what rules have said, and which they are."""
+    metrics.refresh(size.look)
+    about = "Requests that met a rule, by what it said"
+    labels_of_rule = ("namespace", "rule", "outcome")
+    metrics.counter(f"{PREFIX}.rule.decisions", "{request}", about, labels_of_rule, counters.rules.decisions)
+    about = "Times that a rule allowed what left a fifth of its bucket or less"
+    metrics.counter(f"{PREFIX}.near_limit", "{request}", about, ("namespace", "rule"), counters.near_limits)
+    about = "Requests that a bypass let past the rules"
+    labels_of_bypass = ("namespace", "bypass")
+    metrics.counter(f"{PREFIX}.let_through", "{request}", about, labels_of_bypass, counters.let_through.read)
+    about = "Keys in the store: buckets, records of grants, and what else lives there"
+    metrics.gauge(f"{PREFIX}.store.keys", "{key}", about, (), one(lambda: size.keys))
     about = "Times that the rules file was read again"
-    metrics.counter(f"{PREFIX}.rules.reloads", "{read}", about, ("outcome",), book.reloads.read)
-    about = "1 while the rules in use are those of the file"
-    metrics.gauge(f"{PREFIX}.rules.current", "", about, (), one(lambda: book.current))
+    metrics.counter(f"{PREFIX}.rules.reloads", "{read}", about, ("outcome",), rules.book.reloads.read)
+    about = "1 while the rules in use are those of the file and of the API"
+    metrics.gauge(f"{PREFIX}.rules.current", "", about, (), one(lambda: rules.current))
+    about = "The latest version of rules of the API that is known here"
+    metrics.gauge(f"{PREFIX}.rules.version", "", about, (), one(lambda: rules.published.version))
+    about = "Requests refused because their tenant had begun with too many buckets"
+    metrics.counter(f"{PREFIX}.buckets.refused", "{request}", about, (), one(lambda: newcomers.refused))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from headworks_core.address import Kind, parse
 from headworks_core.settings import ServiceSettings
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 
@@ -19,7 +20,7 @@ class Settings(ServiceSettings):
     worker_address: str = "127.0.0.1:50053"
     """Where workers open their sessions; a port of its own, so that streams do not crowd out calls."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """The store; it must not evict (maxmemory-policy noeviction)."""
+    """The store, one server; it must not evict (maxmemory-policy noeviction)."""
     redis_timeout_s: float = Field(5.0, gt=0, le=60)
     """Seconds after which a command counts as failed."""
     cells: int = Field(1, ge=1, le=1024)
@@ -52,3 +53,10 @@ class Settings(ServiceSettings):
     """Events waiting for Kafka in a cell, from which on submits are refused (OUTBOX_FULL)."""
     max_payload_bytes: int = Field(262_144, ge=1, le=1_048_576)
     """Largest payload, and largest result."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _one_server(cls, value: str) -> str:
+        if parse(value).kind is not Kind.SERVER:
+            raise ValueError("must name one server, redis:// or rediss://; clusters and sentinels are for limiters")
+        return value

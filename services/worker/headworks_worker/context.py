@@ -105,7 +105,7 @@ class Context:
             raise FailedPrecondition("this worker was started without a limiter")
         return self._around.limiter
 
-    async def acquire(self, namespace: str, descriptors: Mapping[str, str], permits: int = 1) -> Decision:
+    async def acquire(self, namespace: str, descriptors: Mapping[str, str], permits: int | None = None) -> Decision:
         """Take permits, waiting in this job's slot until the limiter grants them; also while it cannot be asked.
 
         Ends with the attempt: set a timeout on the task to bound the wait. Raises what the limiter refuses for good
@@ -127,7 +127,7 @@ class Context:
                 spread_s = min(2 * spread_s, SPREAD_MAX_S)
             await asyncio.sleep(wait_s)
 
-    def acquire_blocking(self, namespace: str, descriptors: Mapping[str, str], permits: int = 1) -> Decision:
+    def acquire_blocking(self, namespace: str, descriptors: Mapping[str, str], permits: int | None = None) -> Decision:
         """`acquire` for plain functions."""
         return self.run(self.acquire(namespace, descriptors, permits))
 

@@ -13,6 +13,8 @@ from tests.support.wait import wait_until
 
 NOWHERE = "127.0.0.1:1"
 
+ENVOY_RULES = Path(__file__).parents[3] / "examples" / "envoy" / "rules.yaml"
+
 
 async def submitted(cli: Cli, *arguments: str) -> str:
     """The name of a new job."""
@@ -167,6 +169,16 @@ async def test_every_mistake_of_a_rules_file_has_its_line(tmp_path: Path) -> Non
     (verdict,) = done.records
     assert (done.code, verdict["valid"]) == (1, False)
     assert {mistake["line"] for mistake in verdict["mistakes"]} == {4, 5}
+
+
+async def test_rules_of_envoyproxy_ratelimit_are_checked_too(tmp_path: Path) -> None:
+    done = await headworks("limits", "validate", str(ENVOY_RULES), "--json")
+    assert (done.code, done.records[0]["namespaces"]) == (0, {"api": 6})
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("domain: d\ndescriptors:\n  - {key: k, rate_limit: {unit: fortnight}}\n")
+    for path in (bad, tmp_path):
+        done = await headworks("limits", "validate", str(path), "--json")
+        assert (done.code, [mistake["line"] for mistake in done.records[0]["mistakes"]]) == (1, [3])
 
 
 async def test_a_good_rules_file_is_valid() -> None:

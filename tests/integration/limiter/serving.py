@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from headworks.limiter.v1.limiter_pb2 import DETAIL_ALL, Decision, PermitRequest, PermitResult
 from headworks.limiter.v1.limiter_service_pb2 import CheckRequest, ConsumeBatchRequest, ConsumeRequest
 from headworks.limiter.v1.limiter_service_pb2_grpc import LimiterServiceStub
+from headworks_core.errors import ServiceError
 from headworks_limiter.app import limiter_app
 from headworks_limiter.settings import Settings
 
@@ -91,3 +93,11 @@ async def running(redis_url: str, rules: str, **settings: Any) -> AsyncIterator[
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             yield Limiter(channel)
+
+
+async def refused_at_start(redis_url: str, kind: type[ServiceError], why: str) -> None:
+    """A limiter does not start on that store: an error of that kind says why, without the password `secret`."""
+    with pytest.raises(kind, match=why) as raised:
+        async with limiter_app(Settings(address="127.0.0.1:0", redis_url=redis_url, shutdown_grace_s=1.0)):
+            pass
+    assert "secret" not in str(raised.value)

@@ -44,6 +44,24 @@ async def test_decisions_are_counted_by_namespace_and_refusals_by_rule(redis: Re
     assert value(seen, "headworks_limiter_calls_open") == 0
 
 
+async def test_rules_are_counted_by_what_they_said_and_when_little_is_left(redis: Redis, valkey_url: str) -> None:
+    monitor = f"127.0.0.1:{free_port()}"
+    rules = RULES.replace("limit: 3,", "limit: 10,").replace("limit: 2,", "limit: 9,")
+    async with running(valkey_url, rules, metrics_address=monitor) as limiter:
+        for _ in range(10):
+            await limiter.consume(request(user="ann", ip="10.0.0.1"))
+        seen = await scrape(monitor)
+
+    said = "headworks_limiter_rule_decisions_total"
+    assert value(seen, said, namespace="api", rule="per-user", outcome="allowed") == 10
+    assert value(seen, said, namespace="api", rule="per-ip", outcome="allowed") == 9
+    assert value(seen, said, namespace="api", rule="per-ip", outcome="refused") == 1
+    near = "headworks_limiter_near_limit_total"
+    assert value(seen, near, rule="per-user") == 3  # 2 left, 1 left, and 1 still when the other rule refused
+    assert value(seen, near, rule="per-ip") == 2  # 1 left, 0 left
+    assert value(seen, "headworks_limiter_store_keys") == 3  # two buckets, and hw:meta
+
+
 async def test_answers_without_the_store_are_counted(redis: Redis, valkey_url: str) -> None:
     monitor = f"127.0.0.1:{free_port()}"
     async with running(valkey_url, RULES, metrics_address=monitor, redis_timeout_ms=50) as limiter:

@@ -48,3 +48,10 @@ def test_other_addresses_than_loopback_need_insecure() -> None:
 )
 def test_loopback_is_what_only_this_machine_reaches(address: str, loopback: bool) -> None:
     assert is_loopback(address) is loopback
+
+
+def test_a_scheduler_does_not_take_a_cluster_for_one_server(capsys: pytest.CaptureFixture[str]) -> None:
+    for url in ("redis+cluster://a:1,b:2", "rediss+sentinel://a:1/main"):
+        with pytest.raises(SystemExit):
+            load(Settings, ["--redis-url", url])
+        assert "HEADWORKS_SCHEDULER_REDIS_URL: must name one server, redis:// or rediss://" in capsys.readouterr().err

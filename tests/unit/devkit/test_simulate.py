@@ -39,6 +39,7 @@ def test_a_rate() -> None:
         "refused": 0,
         "permits": 2_400,
         "unlimited": 0,
+        "let_through": 0,
         "refused_by": {},
         "errors": {},
         "first_refusal": None,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from headworks_core.errors import Unavailable
-from headworks_limiter.store.breaker import FAILURES, Breaker
+from headworks_limiter.store.breaker import FAILURES, Breaker, Breakers
 
 
 class Clock:
@@ -106,3 +106,17 @@ def test_a_success_ends_it_and_the_next_pause_is_short_again() -> None:
         fail(breaker, clock)
     clock.now += 0.11
     assert admits(breaker)
+
+
+def test_a_server_that_fails_is_spared_and_the_others_are_not() -> None:
+    clock = Clock()
+    places = {0: "a", 1: "b", 2: "a"}
+    breakers = Breakers(clock, places.__getitem__)
+    for _ in range(FAILURES):
+        clock.now += 1
+        breakers.of(0).failed(breakers.of(0).admit())
+    assert breakers.open == 1
+    assert breakers.of(2) is breakers.of(0)
+    assert breakers.of(1).admit() == clock.now
+    places[0] = "c"  # another server has taken over
+    assert not breakers.of(0).open

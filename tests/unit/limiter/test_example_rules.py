@@ -6,9 +6,13 @@ import heapq
 from collections.abc import Iterator
 from pathlib import Path
 
+from headworks.limiter.v1.limiter_pb2 import PermitRequest
+from headworks_core.cells import Meta
 from headworks_devkit.simulation.arrivals import SECOND_US, Arrival, constant
 from headworks_devkit.simulation.replay import Replay, replay
 from headworks_limiter import rules
+from headworks_limiter.domain.decision import Mode
+from headworks_limiter.requests import RequestReader
 
 FOLDER = Path(__file__).parents[3] / "examples" / "rules"
 MIDNIGHT_US = 1_767_571_200 * SECOND_US  # 2026-01-05, a Monday
@@ -65,6 +69,14 @@ def test_platform_takes_from_address_user_project_and_endpoint_together() -> Non
     assert through("platform", *crowd).allowed == 5_000 + 4_997  # ten users in one project: 5,000, and 3,598 s / 0.72 s
 
 
+def test_platform_is_held_against_address_user_project_and_endpoint_in_this_order() -> None:
+    reader = RequestReader(rules.load(FOLDER / "platform.yaml"), Meta())
+    descriptors = {"endpoint": "POST /exports", "project": "p", "user": "ann", "ip": "::1"}
+    asked = PermitRequest(namespace="platform", descriptors=descriptors)
+    met = [bucket.rule.name for bucket in reader.ask(asked, "default", Mode.TAKE).buckets]
+    assert met == ["ip", "user", "project", "endpoint", "exports.1h", "exports.1d"]
+
+
 def test_platform_internal_projects_have_no_limit_of_their_own() -> None:
     crowd = (
         every(2, HOUR_S, "platform", ip=f"10.0.0.{n}", user=f"u{n}", project="internal-1", endpoint=f"GET /{n}")
@@ -89,6 +101,36 @@ def test_chat_thirty_a_second_in_all_and_twenty_a_minute_for_each() -> None:
     # The first 30 chats fill each second until their 20 are used; the other 10 get theirs from then on.
     assert found.allowed == 30 * 20 + 10 * 20
     assert found.refused_by.keys() == {"in-all", "per-chat"}
+
+
+def test_metered_requests_cost_what_they_cause_by_tier() -> None:
+    def allowed(route: str, seconds: float, **tier: str) -> int:
+        return through("metered", every(seconds, HOUR_S, "metered", caller="ann", route=route, **tier)).allowed
+
+    assert allowed("POST /api/analysis/queue", 60) == 6  # 300 / 50
+    assert allowed("POST /api/analysis/queue", 60, tier="signed-in") == 20  # 1,000 / 50
+    assert allowed("POST /api/analysis/queue", 10, tier="premium") == 200  # 10,000 / 50
+    assert allowed("GET /api/export/2026", 60) == 15  # 300 / 20
+    assert allowed("POST /api/notes", 30) == 60  # 300 / 5
+    assert allowed("GET /api/notes", 10) == 300
+
+
+def test_metered_requests_share_a_budget() -> None:
+    found = through(
+        "metered",
+        every(600, HOUR_S, "metered", caller="ann", route="POST /api/analysis/queue"),
+        every(60, HOUR_S, "metered", caller="ann", route="GET /api/notes"),
+    )
+    # The analyses at 0:00 to 0:40 take 250, the notes at 0:00 to 0:49 the other 50; then there is nothing for anyone.
+    assert (found.allowed, found.refused, found.permits) == (5 + 50, 1 + 10, 300)
+
+
+def test_metered_lets_those_on_call_through() -> None:
+    post = {"caller": "ann", "route": "POST /api/analysis/queue"}
+    found = through("metered", every(60, HOUR_S, "metered", **post, **{"break-glass": "an example, not a secret"}))
+    assert (found.allowed, found.let_through, found.buckets) == (60, 60, 0)
+    found = through("metered", every(60, HOUR_S, "metered", **post, **{"break-glass": "a guess"}))
+    assert (found.allowed, found.let_through) == (6, 0)
 
 
 def test_providers_have_limits_of_their_own() -> None:

@@ -7,9 +7,10 @@ import re
 import pytest
 from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
+from headworks_limiter.domain.matching import Match
 from headworks_limiter.domain.patterns import Pattern
 from headworks_limiter.domain.periods import Period
-from headworks_limiter.domain.rule import Match, Override, Rule, bucket_key, fingerprint, record_key
+from headworks_limiter.domain.rule import Override, Rule, bucket_key, fingerprint, record_key
 
 MINUTE = Period(us=60_000_000)
 PARAMS = Gcra(10, 60_000_000, 10)

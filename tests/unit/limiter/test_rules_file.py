@@ -300,6 +300,17 @@ def test_more_rules_than_a_request_may_meet_are_a_mistake() -> None:
     assert mistakes(text) == ["68: namespace api: at most 64 rules"]
 
 
+@pytest.mark.parametrize(("rules_there", "found"), [(8, []), (9, ["2: namespace api: at most 64 limits, not 72"])])
+def test_limits_that_an_override_puts_in_place_of_one_count_too(rules_there: int, found: list[str]) -> None:
+    rates = ", ".join(f"9/{hours}h" for hours in range(1, 9))
+    item = f"      - {{name: r%d, match: {{}}, limit: 1/day, overrides: [{{tenant: a, limits: [{rates}]}}]}}\n"
+    text = "namespaces:\n  api:\n    rules:\n" + "".join(item % number for number in range(rules_there))
+    if found:
+        assert mistakes(text) == found
+    else:
+        assert len(rules.parse(text.encode(), path="x").meeting("api", "a", {}) or ()) == 64
+
+
 def test_a_file_that_is_not_utf_8_or_too_large_is_a_mistake() -> None:
     with pytest.raises(RulesError, match=r"^x:2: not UTF-8$"):
         rules.parse(b"namespaces:\n  \xff", path="x")

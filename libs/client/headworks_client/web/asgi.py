@@ -38,7 +38,7 @@ class LimitMiddleware:
         namespace: str,
         tenant: str = "default",
         describe: Mapping[str, Key] | None = None,
-        cost: int | Cost = 1,
+        cost: int | Cost | None = None,
         exclude: Sequence[str] = (),
         headers: Dialect | str = Dialect.X_RATELIMIT,
         on_unavailable: Literal["allow", "deny"] = "allow",
@@ -46,9 +46,9 @@ class LimitMiddleware:
         """`limiter` is a client that is open, or an address to connect to on behalf of `tenant`.
 
         `describe` says what each descriptor is; by default `ip` (without trusted proxies) and `route`. A request with
-        none, or whose path fits a pattern of `exclude` (`/static/*`), is let through unasked. `cost` is in permits.
-        A limiter that cannot be asked, or does not know the namespace, lets everything through or (deny) nothing: 503.
-        Raises ValueError for an unknown dialect.
+        none, or whose path fits a pattern of `exclude` (`/static/*`), is let through unasked. `cost` is in permits;
+        None leaves it to the rules' cost table. A limiter that cannot be asked, or does not know the namespace, lets
+        everything through or (deny) nothing: 503. Raises ValueError for an unknown dialect.
         """
         self._app = app
         self._target, self._tenant = (limiter, tenant) if isinstance(limiter, str) else ("", "")
@@ -100,7 +100,7 @@ class LimitMiddleware:
         if self._client is None:
             self._client = LimiterClient(self._target, tenant=self._tenant)
             self._client.open()
-        permits = self._cost if isinstance(self._cost, int) else self._cost(scope)
+        permits = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(scope)
         detail_all = self._dialect is Dialect.RATELIMIT
         return await self._client.consume(self._namespace, descriptors, permits, detail_all=detail_all)
 

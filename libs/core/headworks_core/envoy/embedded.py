@@ -45,13 +45,13 @@ class Within:
             log.warning("envoy.not_drained", error=repr(error))
 
     @asynccontextmanager
-    async def on_reload(self, ask: Callable[[], None]) -> AsyncIterator[None]:
-        """`ask` is called when the service should read its files again, while the block runs."""
-        self._reloads.append(ask)
+    async def on_reload(self, *asks: Callable[[], None]) -> AsyncIterator[None]:
+        """These are called when the service should read its files again, while the block runs."""
+        self._reloads.extend(asks)
         try:
             yield
         finally:
-            self._reloads.remove(ask)
+            self._reloads.clear()
 
     def reload(self) -> None:
         """Tell all who want to know."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from headworks_limiter.domain.bypass import Bypass, longest
+from headworks_limiter.domain.costs import DEFAULT, cost_of
 from headworks_limiter.domain.fixed_window import FixedWindow
+from headworks_limiter.domain.matching import mismatch
 from headworks_limiter.domain.periods import Period
 from headworks_limiter.domain.rates import short
-from headworks_limiter.domain.rule import Override, Rule, mismatch
+from headworks_limiter.domain.rule import Override, Rule
 from headworks_limiter.rules import Rules, RulesError, load
 from rich.console import Console
 from rich.table import Table
@@ -44,16 +48,29 @@ def explain(
         known = ", ".join(sorted(rules.namespaces)) or "none"
         raise typer.Exit(exits.fail(f"{file} has no namespace {namespace}; it has {known}", exits.NOT_FOUND))
     records = explained(rules, namespace, tenant, wanted)
+    permits = cost_of(rules.costs.get(namespace, ()), wanted)
+    bypass = longest(rules.bypasses.get(namespace, ()), tenant, wanted)
     if as_json:
         for record in records:
-            print_json(record)
+            print_json(record | {"permits": permits, "bypass": None if bypass is None else bypass.name})
         return
+    _show_extras(permits, bypass)
     table = Table("rule", "meets", "limit", "bucket", box=None, pad_edge=False)
     for record in records:
         meets = "[green]yes[/green]" if record["meets"] else f"[dim]no: {record['why']}[/dim]"
         note = " (on trial)" if record["shadow"] else ""
         table.add_row(record["rule"], meets, record["limit"] + note, ", ".join(record["bucket"]))
     Console().print(table)
+
+
+def _show_extras(permits: int, bypass: Bypass | None) -> None:
+    """What else the namespace says about the request."""
+    if permits != DEFAULT:
+        typer.echo(f"costs {permits:,} permits unless the caller says otherwise")
+    if bypass is not None:
+        now_s = datetime.now(UTC).timestamp()
+        until = "" if bypass.until_s is None else f" until {datetime.fromtimestamp(bypass.until_s, UTC).isoformat()}"
+        typer.echo(f"bypass {bypass.name}{until}: " + ("let through" if bypass.holds(now_s) else "has ended"))
 
 
 def explained(rules: Rules, namespace: str, tenant: str, descriptors: dict[str, str]) -> list[dict[str, Any]]:

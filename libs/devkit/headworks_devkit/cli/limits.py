@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from headworks_client import Decision, LimiterClient
+from headworks_client import Decision, LimiterAdminClient, LimiterClient
+from headworks_limiter.envoy import rules_file
 from headworks_limiter.rules import Mistake, RulesError, load
 from rich.console import Console
 from rich.table import Table
 
-from headworks_devkit.cli import exits, explain, parsing, simulate
+from headworks_devkit.cli import exits, explain, parsing, rules, simulate, top
 from headworks_devkit.cli.output import (
     decision_record,
     decision_table,
@@ -31,6 +32,8 @@ app = typer.Typer(
     headworks limits inspect api user=alice
     headworks limits check api user=alice endpoint=/search
     headworks limits consume api user=alice --permits 5
+    headworks limits set api rules.yaml
+    headworks limits top
     ```
     """,
     epilog=exits.HELP,
@@ -38,32 +41,41 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.command("list")(rules.list_)
+app.command("get")(rules.get)
+app.command("set")(rules.set_)
+app.command("delete")(rules.delete)
+app.command("reload")(rules.reload)
+app.command("top")(top.top)
 app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 
 Namespace = Annotated[str, typer.Argument(help="The set of rules to apply.")]
 Descriptors = Annotated[list[str], typer.Argument(help="What the request is, `key=value`.", metavar="KEY=VALUE...")]
-Permits = Annotated[int, typer.Option(help="How many.", min=1)]
+Permits = Annotated[int | None, typer.Option(help="How many; without it the cost table says, or 1.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
 
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(help="A rules file (YAML).")],
+    file: Annotated[
+        Path, typer.Argument(help="A rules file (YAML), ours or one of envoyproxy/ratelimit; or a folder of those.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Find every mistake in a rules file, with its line; exit code 1 if there is one.
+
+    A file with a `domain` is read as one of envoyproxy/ratelimit, and so is a folder; domains are shown as namespaces.
 
     ```
     headworks limits validate rules.yaml
     ```
     """
     try:
-        rules = load(file)
+        counts = _counts(file)
     except RulesError as error:
         _show_mistakes(file, error.mistakes, as_json=as_json)
         raise typer.Exit(exits.FAILED) from None
-    counts = {name: len(found) for name, found in rules.namespaces.items()}
     if as_json:
         print_json({"file": str(file), "valid": True, "namespaces": counts, "mistakes": []})
         return
@@ -71,6 +83,13 @@ def validate(
     for name, count in counts.items():
         table.add_row(name, str(count))
     Console().print(table)
+
+
+def _counts(file: Path) -> dict[str, int]:
+    """Rules by namespace, or by domain. Raises RulesError."""
+    if rules_file.is_domain(file):
+        return {name: level.limits for name, level in rules_file.load(file).by_name.items()}
+    return {name: len(found) for name, found in load(file).namespaces.items()}
 
 
 def _show_mistakes(file: Path, mistakes: tuple[Mistake, ...], *, as_json: bool) -> None:
@@ -85,7 +104,11 @@ def _show_mistakes(file: Path, mistakes: tuple[Mistake, ...], *, as_json: bool) 
 
 @app.command()
 def check(
-    context: typer.Context, namespace: Namespace, descriptors: Descriptors, permits: Permits = 1, as_json: Json = False
+    context: typer.Context,
+    namespace: Namespace,
+    descriptors: Descriptors,
+    permits: Permits = None,
+    as_json: Json = False,
 ) -> None:
     """Say what `consume` would answer now, and take nothing; exit code 1 if it would be denied.
 
@@ -107,7 +130,7 @@ def consume(
     context: typer.Context,
     namespace: Namespace,
     descriptors: Descriptors,
-    permits: Permits = 1,
+    permits: Permits = None,
     request_id: Annotated[str, typer.Option(help="A UUID; asking with it again consumes once.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -139,13 +162,17 @@ def inspect(context: typer.Context, namespace: Namespace, descriptors: Descripto
     targets, wanted = targets_of(context), parsing.pairs(descriptors)
 
     async def main() -> int:
-        async with _client(targets) as client:
-            rules = await client.explain(namespace, wanted)
+        async with LimiterAdminClient(targets.limiter, tenant=targets.tenant) as client:
+            found = await client.inspect(namespace, wanted)
         if as_json:
-            for rule in rules:
-                print_json(explanation_record(rule))
-        else:
-            Console().print(explanation_table(rules))
+            for rule in found.rules:
+                print_json(explanation_record(rule) | {"permits": found.permits, "bypass": found.bypass or None})
+            return exits.OK
+        if found.permits != 1:
+            typer.echo(f"costs {found.permits:,} permits unless the caller says otherwise")
+        if found.bypass:
+            typer.echo(f"bypass {found.bypass} lets it past all of these")
+        Console().print(explanation_table(found.rules))
         return exits.OK
 
     exits.execute(main, asking=_asking(targets))
@@ -170,11 +197,11 @@ def reset(
 
     async def main() -> int:
         async with _client(targets) as client:
-            rules = await client.reset(namespace, wanted, rule=rule)
+            names = await client.reset(namespace, wanted, rule=rule)
         if as_json:
-            print_json({"namespace": namespace, "rules": rules})
+            print_json({"namespace": namespace, "rules": names})
         else:
-            typer.echo(f"full again: {', '.join(rules)}" if rules else "the request meets no rule")
+            typer.echo(f"full again: {', '.join(names)}" if names else "the request meets no rule")
         return exits.OK
 
     exits.execute(main, asking=_asking(targets))

@@ -37,7 +37,9 @@ def simulate(
     duration: Annotated[str, typer.Option("--for", help="With --rate: how long, e.g. 90s, 1h, 2d.")] = "1h",
     start: Annotated[str, typer.Option(help="With --rate: when it begins, ISO 8601 in UTC.")] = DEFAULT_START,
     seed: Annotated[int | None, typer.Option(help="With --rate: at random times instead, by this seed.")] = None,
-    permits: Annotated[int, typer.Option(help="With --rate: permits of each request.", min=1)] = 1,
+    permits: Annotated[
+        int | None, typer.Option(help="With --rate: permits of each request; without it the cost table says.", min=1)
+    ] = None,
     trace_file: Annotated[
         Path | None, typer.Option("--trace", help="Requests from a file: JSON lines, or CSV with a header.")
     ] = None,
@@ -108,6 +110,7 @@ def _show(found: Replay, *, as_json: bool) -> None:
                 "refused": found.refused,
                 "permits": found.permits,
                 "unlimited": found.unlimited,
+                "let_through": found.let_through,
                 "refused_by": dict(found.refused_by.most_common()),
                 "errors": dict(found.errors.most_common()),
                 "first_refusal": first,
@@ -122,6 +125,8 @@ def _show(found: Replay, *, as_json: bool) -> None:
         f"[bold green]{found.allowed:,} allowed[/bold green]{share}, [bold red]{found.refused:,} refused[/bold red]"
     )
     console.print(f"{found.permits:,} permits granted, {found.buckets:,} buckets, {found.unlimited:,} met no rule")
+    if found.let_through:
+        console.print(f"{found.let_through:,} let through by a bypass", style="yellow")
     if first is not None:
         console.print(f"first refusal {first} UTC")
     _draw(console, found)

@@ -26,7 +26,8 @@ class Arrival(NamedTuple):
     tenant: str
     namespace: str
     descriptors: Mapping[str, str]
-    permits: int = 1
+    permits: int | None = None
+    """None: what the cost table says."""
 
 
 def constant(one: Arrival, *, every_us: float, until_us: int, seed: int | None = None) -> Iterator[Arrival]:
@@ -72,7 +73,7 @@ def _arrival(row: dict[str, Any], number: int, tenant: str, namespace: str) -> A
     fields = {key: str(value) for key, value in row.items() if key is not None and value not in (None, "")}
     try:
         at_us = _time_us(fields.pop("time"))
-        permits = int(fields.pop("permits", "1"))
+        permits = int(fields.pop("permits")) if "permits" in fields else None
     except KeyError:
         raise TraceError(f"line {line}: 'time' is missing") from None
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headworks_limiter.domain.bypass import Bypass
 from headworks_limiter.domain.decision import Answer, Mode, governing
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Bucket, OnStoreFailure
@@ -23,6 +24,8 @@ class Ask:
     record: str = ""
     """The key that its grant is recorded under; empty: it is not."""
     fingerprint: str = ""
+    bypass: Bypass | None = None
+    """What lets it through without asking any bucket."""
 
     @property
     def on_store_failure(self) -> OnStoreFailure:

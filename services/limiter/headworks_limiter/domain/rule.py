@@ -8,6 +8,9 @@ from enum import IntEnum
 from hashlib import blake2b
 
 from headworks_limiter.domain.algorithms import Params
+from headworks_limiter.domain.bypass import Bypass
+from headworks_limiter.domain.costs import Cost
+from headworks_limiter.domain.matching import Match, fits, mismatch
 from headworks_limiter.domain.patterns import Pattern
 
 
@@ -19,30 +22,6 @@ class OnStoreFailure(IntEnum):
     """Decide in this process alone, with its share of the limit."""
     DENY = 2
     ERROR = 3
-
-
-Match = tuple[tuple[str, Pattern], ...]
-"""Descriptor keys with what the value of each must look like, in the order of the keys."""
-
-
-def fits(match: Match, descriptors: Mapping[str, str]) -> bool:
-    """Whether all keys are there with values that are meant."""
-    for key, pattern in match:
-        value = descriptors.get(key)
-        if value is None or not pattern.fits(value):
-            return False
-    return True
-
-
-def mismatch(match: Match, descriptors: Mapping[str, str]) -> str:
-    """The first key that keeps the descriptors from fitting, in a few words; empty: they fit."""
-    for key, pattern in match:
-        value = descriptors.get(key)
-        if value is None:
-            return f"{key} is missing"
-        if not pattern.fits(value):
-            return f"{key} is not {pattern.text}"
-    return ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,7 +40,11 @@ class Rule:
     id: str = field(init=False)
     """What its buckets are kept under: all of it but the thresholds, so that changing those keeps the buckets."""
 
+    near: int = field(init=False)
+    """Permits left at which four fifths of a bucket are used."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "near", self.params.capacity // 5)
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}/{self.params.kind}")
 
     def meets(self, descriptors: Mapping[str, str]) -> bool:
@@ -129,9 +112,11 @@ def _digest(pairs: Iterable[tuple[str, str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of every namespace, in the order of the file."""
+    """The rules of every namespace, in the order of the file, and what else a namespace says."""
 
     namespaces: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
+    costs: Mapping[str, Sequence[Cost]] = field(default_factory=dict)
+    bypasses: Mapping[str, Sequence[Bypass]] = field(default_factory=dict)
 
     @property
     def outlive_the_store(self) -> bool:

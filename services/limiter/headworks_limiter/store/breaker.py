@@ -9,6 +9,7 @@ from headworks_core.errors import Unavailable
 FAILURES = 3
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
+MAX_SERVERS = 1_000
 
 
 class Breaker:
@@ -25,6 +26,10 @@ class Breaker:
         self._failed_at = 0.0
         self._pause_s = FIRST_PAUSE_S
         self._retry_at = 0.0
+
+    def of(self, cell: int) -> Breaker:
+        """One server has every cell."""
+        return self
 
     @property
     def open(self) -> bool:
@@ -55,3 +60,28 @@ class Breaker:
         """A call that was let through succeeded."""
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
+
+
+class Breakers:
+    """A breaker a server, so that one that fails takes only its own cells with it."""
+
+    def __init__(self, clock: Callable[[], float], place: Callable[[int], str]) -> None:
+        """`clock` is monotonic, in seconds; `place` names the server that has a cell now."""
+        self._clock = clock
+        self._place = place
+        self._each: dict[str, Breaker] = {}
+
+    def of(self, cell: int) -> Breaker:
+        """The breaker of the server that has the cell now."""
+        place = self._place(cell)
+        known = self._each.get(place)
+        if known is None:
+            if len(self._each) >= MAX_SERVERS:  # servers that have long gone, under addresses that nobody has any more
+                self._each.clear()
+            known = self._each[place] = Breaker(self._clock)
+        return known
+
+    @property
+    def open(self) -> int:
+        """How many servers are being spared."""
+        return sum(breaker.open for breaker in self._each.values())

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from headworks_core import scripts
 from headworks_core.errors import Unavailable
-from redis.asyncio import Redis
 
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer
@@ -24,7 +23,7 @@ JSON = json.JSONEncoder(separators=(",", ":"))
 class RedisBuckets:
     """Decides by `store/scripts/decide.lua`."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
+    def __init__(self, redis: scripts.Runs, *, timeout_s: float, now_us: Callable[[], int] | None = None) -> None:
         """`timeout_s` bounds a decision with all that it takes, so the client needs no timeout of its own.
 
         `now_us` is for tests; without it the server's clock decides.
@@ -35,9 +34,13 @@ class RedisBuckets:
         self._decide = scripts.load("headworks_limiter.store", "decide")
         self._reset = scripts.load("headworks_limiter.store", "reset")
 
-    async def prepare(self, connections: int) -> None:
-        """Open connections and hand over the script, so that the first requests find both. May take its time."""
-        await asyncio.gather(*(self._decide(self._redis, (), ("", encode(())[1])) for _ in range(connections)))
+    async def prepare(self, connections: int, server: scripts.Runs | None = None) -> None:
+        """Open connections and hand over the script, so that the first requests find both. May take its time.
+
+        `server` is one of several that share the cells. Raises Unavailable.
+        """
+        redis = self._redis if server is None else server
+        await asyncio.gather(*(self._decide(redis, (), ("", encode(())[1])) for _ in range(connections)))
 
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """Decide in this order, in one atomic step; all of one cell. Raises Unavailable: the outcome is unknown."""

@@ -179,7 +179,9 @@ async def test_a_call_ends_when_its_caller_goes(
 async def cancelled(metrics: str) -> float:
     """Consume calls that have ended so."""
     found = await scrape(metrics)
-    return value(found, "headworks_rpc_calls_total", method="headworks.limiter.v1.LimiterService/Consume", status="CANCELLED")
+    return value(
+        found, "headworks_rpc_calls_total", method="headworks.limiter.v1.LimiterService/Consume", status="CANCELLED"
+    )
 
 
 @pytest.mark.parametrize("kind", ["grpc", "envoy"])

@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headworks.limiter.v1 import limiter_pb2 as headworks_dot_limiter_dot_v1_dot_limiter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headworks/limiter/v1/admin_service.proto\x12\x14headworks.limiter.v1\x1a\"headworks/limiter/v1/limiter.proto\"\xad\x01\n\x13\x45xplainRulesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12O\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32:.headworks.limiter.v1.ExplainRulesRequest.DescriptorsEntry\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x14\x45xplainRulesResponse\x12\x34\n\x05rules\x18\x01 \x03(\x0b\x32%.headworks.limiter.v1.RuleExplanation\"v\n\x0fRuleExplanation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07why_not\x18\x02 \x01(\t\x12\x30\n\x06status\x18\x03 \x01(\x0b\x32 .headworks.limiter.v1.RuleStatus\x12\x12\n\noverridden\x18\x04 \x01(\x08\"\xbb\x01\n\x13ResetBucketsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12O\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32:.headworks.limiter.v1.ResetBucketsRequest.DescriptorsEntry\x12\x0c\n\x04rule\x18\x03 \x01(\t\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x14ResetBucketsResponse\x12\r\n\x05rules\x18\x01 \x03(\t2\xe3\x01\n\x13LimiterAdminService\x12\x65\n\x0c\x45xplainRules\x12).headworks.limiter.v1.ExplainRulesRequest\x1a*.headworks.limiter.v1.ExplainRulesResponse\x12\x65\n\x0cResetBuckets\x12).headworks.limiter.v1.ResetBucketsRequest\x1a*.headworks.limiter.v1.ResetBucketsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headworks/limiter/v1/admin_service.proto\x12\x14headworks.limiter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"headworks/limiter/v1/limiter.proto\"\xad\x01\n\x13\x45xplainRulesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12O\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32:.headworks.limiter.v1.ExplainRulesRequest.DescriptorsEntry\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\x14\x45xplainRulesResponse\x12\x34\n\x05rules\x18\x01 \x03(\x0b\x32%.headworks.limiter.v1.RuleExplanation\x12\x0f\n\x07permits\x18\x02 \x01(\x03\x12\x0e\n\x06\x62ypass\x18\x03 \x01(\t\"v\n\x0fRuleExplanation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07why_not\x18\x02 \x01(\t\x12\x30\n\x06status\x18\x03 \x01(\x0b\x32 .headworks.limiter.v1.RuleStatus\x12\x12\n\noverridden\x18\x04 \x01(\x08\"\xbb\x01\n\x13ResetBucketsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12O\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32:.headworks.limiter.v1.ResetBucketsRequest.DescriptorsEntry\x12\x0c\n\x04rule\x18\x03 \x01(\t\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x14ResetBucketsResponse\x12\r\n\x05rules\x18\x01 \x03(\t\"\x81\x01\n\x0bRuleVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x05 \x01(\x08\"\xc0\x01\n\x0eNamespaceRules\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x06source\x18\x02 \x01(\x0e\x32 .headworks.limiter.v1.RuleSource\x12\x32\n\x07version\x18\x03 \x01(\x0b\x32!.headworks.limiter.v1.RuleVersion\x12\r\n\x05rules\x18\x04 \x01(\x05\x12\x17\n\x0f\x66ile_overridden\x18\x05 \x01(\x08\x12\r\n\x05\x66\x61ult\x18\x06 \x01(\t\"\x12\n\x10ListRulesRequest\"^\n\x11ListRulesResponse\x12\x38\n\nnamespaces\x18\x01 \x03(\x0b\x32$.headworks.limiter.v1.NamespaceRules\x12\x0f\n\x07version\x18\x02 \x01(\x03\"5\n\x0fGetRulesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x89\x01\n\x10GetRulesResponse\x12\x33\n\x05rules\x18\x01 \x01(\x0b\x32$.headworks.limiter.v1.NamespaceRules\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x32\n\x07history\x18\x03 \x03(\x0b\x32!.headworks.limiter.v1.RuleVersion\"7\n\x14ValidateRulesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"[\n\x15ValidateRulesResponse\x12\x33\n\x08mistakes\x18\x01 \x03(\x0b\x32!.headworks.limiter.v1.RuleMistake\x12\r\n\x05rules\x18\x02 \x01(\x05\",\n\x0bRuleMistake\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x90\x01\n\x0fSetRulesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x17\n\x0frestore_version\x18\x03 \x01(\x03\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x05 \x01(\tB\x13\n\x11_expected_version\"#\n\x10SetRulesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"l\n\x12\x44\x65leteRulesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x03 \x01(\tB\x13\n\x11_expected_version\"&\n\x13\x44\x65leteRulesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\x14\n\x12ReloadRulesRequest\"[\n\x13ReloadRulesResponse\x12\x33\n\x08mistakes\x18\x01 \x03(\x0b\x32!.headworks.limiter.v1.RuleMistake\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x17\n\x15\x43ountDecisionsRequest\"\x84\x01\n\x16\x43ountDecisionsResponse\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x05rules\x18\x03 \x03(\x0b\x32\x1f.headworks.limiter.v1.RuleCount\"{\n\tRuleCount\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x03\x12\x12\n\nnear_limit\x18\x05 \x01(\x03\x12\x16\n\x0eshadow_refused\x18\x06 \x01(\x03*T\n\nRuleSource\x12\x1b\n\x17RULE_SOURCE_UNSPECIFIED\x10\x00\x12\x14\n\x10RULE_SOURCE_FILE\x10\x01\x12\x13\n\x0fRULE_SOURCE_API\x10\x02\x32\x96\x07\n\x13LimiterAdminService\x12\x65\n\x0c\x45xplainRules\x12).headworks.limiter.v1.ExplainRulesRequest\x1a*.headworks.limiter.v1.ExplainRulesResponse\x12\x65\n\x0cResetBuckets\x12).headworks.limiter.v1.ResetBucketsRequest\x1a*.headworks.limiter.v1.ResetBucketsResponse\x12\\\n\tListRules\x12&.headworks.limiter.v1.ListRulesRequest\x1a\'.headworks.limiter.v1.ListRulesResponse\x12Y\n\x08GetRules\x12%.headworks.limiter.v1.GetRulesRequest\x1a&.headworks.limiter.v1.GetRulesResponse\x12h\n\rValidateRules\x12*.headworks.limiter.v1.ValidateRulesRequest\x1a+.headworks.limiter.v1.ValidateRulesResponse\x12Y\n\x08SetRules\x12%.headworks.limiter.v1.SetRulesRequest\x1a&.headworks.limiter.v1.SetRulesResponse\x12\x62\n\x0b\x44\x65leteRules\x12(.headworks.limiter.v1.DeleteRulesRequest\x1a).headworks.limiter.v1.DeleteRulesResponse\x12\x62\n\x0bReloadRules\x12(.headworks.limiter.v1.ReloadRulesRequest\x1a).headworks.limiter.v1.ReloadRulesResponse\x12k\n\x0e\x43ountDecisions\x12+.headworks.limiter.v1.CountDecisionsRequest\x1a,.headworks.limiter.v1.CountDecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +38,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINRULESREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
   _globals['_RESETBUCKETSREQUEST_DESCRIPTORSENTRY']._loaded_options = None
   _globals['_RESETBUCKETSREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLAINRULESREQUEST']._serialized_start=103
-  _globals['_EXPLAINRULESREQUEST']._serialized_end=276
-  _globals['_EXPLAINRULESREQUEST_DESCRIPTORSENTRY']._serialized_start=226
-  _globals['_EXPLAINRULESREQUEST_DESCRIPTORSENTRY']._serialized_end=276
-  _globals['_EXPLAINRULESRESPONSE']._serialized_start=278
-  _globals['_EXPLAINRULESRESPONSE']._serialized_end=354
-  _globals['_RULEEXPLANATION']._serialized_start=356
-  _globals['_RULEEXPLANATION']._serialized_end=474
-  _globals['_RESETBUCKETSREQUEST']._serialized_start=477
-  _globals['_RESETBUCKETSREQUEST']._serialized_end=664
-  _globals['_RESETBUCKETSREQUEST_DESCRIPTORSENTRY']._serialized_start=226
-  _globals['_RESETBUCKETSREQUEST_DESCRIPTORSENTRY']._serialized_end=276
-  _globals['_RESETBUCKETSRESPONSE']._serialized_start=666
-  _globals['_RESETBUCKETSRESPONSE']._serialized_end=703
-  _globals['_LIMITERADMINSERVICE']._serialized_start=706
-  _globals['_LIMITERADMINSERVICE']._serialized_end=933
+  _globals['_RULESOURCE']._serialized_start=2371
+  _globals['_RULESOURCE']._serialized_end=2455
+  _globals['_EXPLAINRULESREQUEST']._serialized_start=168
+  _globals['_EXPLAINRULESREQUEST']._serialized_end=341
+  _globals['_EXPLAINRULESREQUEST_DESCRIPTORSENTRY']._serialized_start=291
+  _globals['_EXPLAINRULESREQUEST_DESCRIPTORSENTRY']._serialized_end=341
+  _globals['_EXPLAINRULESRESPONSE']._serialized_start=343
+  _globals['_EXPLAINRULESRESPONSE']._serialized_end=452
+  _globals['_RULEEXPLANATION']._serialized_start=454
+  _globals['_RULEEXPLANATION']._serialized_end=572
+  _globals['_RESETBUCKETSREQUEST']._serialized_start=575
+  _globals['_RESETBUCKETSREQUEST']._serialized_end=762
+  _globals['_RESETBUCKETSREQUEST_DESCRIPTORSENTRY']._serialized_start=291
+  _globals['_RESETBUCKETSREQUEST_DESCRIPTORSENTRY']._serialized_end=341
+  _globals['_RESETBUCKETSRESPONSE']._serialized_start=764
+  _globals['_RESETBUCKETSRESPONSE']._serialized_end=801
+  _globals['_RULEVERSION']._serialized_start=804
+  _globals['_RULEVERSION']._serialized_end=933
+  _globals['_NAMESPACERULES']._serialized_start=936
+  _globals['_NAMESPACERULES']._serialized_end=1128
+  _globals['_LISTRULESREQUEST']._serialized_start=1130
+  _globals['_LISTRULESREQUEST']._serialized_end=1148
+  _globals['_LISTRULESRESPONSE']._serialized_start=1150
+  _globals['_LISTRULESRESPONSE']._serialized_end=1244
+  _globals['_GETRULESREQUEST']._serialized_start=1246
+  _globals['_GETRULESREQUEST']._serialized_end=1299
+  _globals['_GETRULESRESPONSE']._serialized_start=1302
+  _globals['_GETRULESRESPONSE']._serialized_end=1439
+  _globals['_VALIDATERULESREQUEST']._serialized_start=1441
+  _globals['_VALIDATERULESREQUEST']._serialized_end=1496
+  _globals['_VALIDATERULESRESPONSE']._serialized_start=1498
+  _globals['_VALIDATERULESRESPONSE']._serialized_end=1589
+  _globals['_RULEMISTAKE']._serialized_start=1591
+  _globals['_RULEMISTAKE']._serialized_end=1635
+  _globals['_SETRULESREQUEST']._serialized_start=1638
+  _globals['_SETRULESREQUEST']._serialized_end=1782
+  _globals['_SETRULESRESPONSE']._serialized_start=1784
+  _globals['_SETRULESRESPONSE']._serialized_end=1819
+  _globals['_DELETERULESREQUEST']._serialized_start=1821
+  _globals['_DELETERULESREQUEST']._serialized_end=1929
+  _globals['_DELETERULESRESPONSE']._serialized_start=1931
+  _globals['_DELETERULESRESPONSE']._serialized_end=1969
+  _globals['_RELOADRULESREQUEST']._serialized_start=1971
+  _globals['_RELOADRULESREQUEST']._serialized_end=1991
+  _globals['_RELOADRULESRESPONSE']._serialized_start=1993
+  _globals['_RELOADRULESRESPONSE']._serialized_end=2084
+  _globals['_COUNTDECISIONSREQUEST']._serialized_start=2086
+  _globals['_COUNTDECISIONSREQUEST']._serialized_end=2109
+  _globals['_COUNTDECISIONSRESPONSE']._serialized_start=2112
+  _globals['_COUNTDECISIONSRESPONSE']._serialized_end=2244
+  _globals['_RULECOUNT']._serialized_start=2246
+  _globals['_RULECOUNT']._serialized_end=2369
+  _globals['_LIMITERADMINSERVICE']._serialized_start=2458
+  _globals['_LIMITERADMINSERVICE']._serialized_end=3376
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,41 @@ class LimiterAdminServiceStub:
                 request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ResetBucketsRequest.SerializeToString,
                 response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ResetBucketsResponse.FromString,
                 _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/ListRules',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
+        self.GetRules = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/GetRules',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.GetRulesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.GetRulesResponse.FromString,
+                _registered_method=True)
+        self.ValidateRules = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/ValidateRules',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ValidateRulesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ValidateRulesResponse.FromString,
+                _registered_method=True)
+        self.SetRules = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/SetRules',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.SetRulesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.SetRulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteRules = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/DeleteRules',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.DeleteRulesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.DeleteRulesResponse.FromString,
+                _registered_method=True)
+        self.ReloadRules = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/ReloadRules',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ReloadRulesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ReloadRulesResponse.FromString,
+                _registered_method=True)
+        self.CountDecisions = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterAdminService/CountDecisions',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.CountDecisionsRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.CountDecisionsResponse.FromString,
+                _registered_method=True)
 
 
 class LimiterAdminServiceServicer:
@@ -75,6 +110,66 @@ class LimiterAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRules(self, request, context):
+        """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRules(self, request, context):
+        """Returns the rules of one namespace as text, and the versions that SetRules and DeleteRules have made of it.
+
+        Errors: NOT_FOUND (RULES_NOT_FOUND) for a version that is not kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateRules(self, request, context):
+        """Finds every mistake in a text. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRules(self, request, context):
+        """Puts the rules of one namespace, which hold in place of those that the file has for it, on every replica within a second.
+        A text that is there already changes nothing and makes no version, so a repeated call is safe.
+
+        Errors: INVALID_ARGUMENT (RULES_INVALID) with the first mistakes and their lines, when nothing has changed;
+        FAILED_PRECONDITION (RULES_CHANGED) when the version is not the expected one; NOT_FOUND (RULES_NOT_FOUND) for a
+        restore_version that is not kept; RESOURCE_EXHAUSTED (TOO_MANY_NAMESPACES).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRules(self, request, context):
+        """Takes back what SetRules has put: the namespace has the file's rules again, or none. Earlier versions are kept.
+        Repeating it changes nothing.
+
+        Errors: NOT_FOUND (RULES_NOT_FOUND) when nothing was ever put; FAILED_PRECONDITION (RULES_CHANGED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReloadRules(self, request, context):
+        """Makes this replica read its file, and what SetRules has put, now. Mistakes of the file are told, and leave the last good
+        rules in use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountDecisions(self, request, context):
+        """Counts of every rule on this replica since it began; the difference of two calls is what happened in between.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimiterAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -87,6 +182,41 @@ def add_LimiterAdminServiceServicer_to_server(servicer, server):
                     servicer.ResetBuckets,
                     request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ResetBucketsRequest.FromString,
                     response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ResetBucketsResponse.SerializeToString,
+            ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ListRulesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ListRulesResponse.SerializeToString,
+            ),
+            'GetRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRules,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.GetRulesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.GetRulesResponse.SerializeToString,
+            ),
+            'ValidateRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateRules,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ValidateRulesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ValidateRulesResponse.SerializeToString,
+            ),
+            'SetRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRules,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.SetRulesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.SetRulesResponse.SerializeToString,
+            ),
+            'DeleteRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRules,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.DeleteRulesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.DeleteRulesResponse.SerializeToString,
+            ),
+            'ReloadRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReloadRules,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ReloadRulesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ReloadRulesResponse.SerializeToString,
+            ),
+            'CountDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDecisions,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.CountDecisionsRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_admin__service__pb2.CountDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -147,6 +277,195 @@ class LimiterAdminService:
             '/headworks.limiter.v1.LimiterAdminService/ResetBuckets',
             headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ResetBucketsRequest.SerializeToString,
             headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ResetBucketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/ListRules',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ListRulesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ListRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/GetRules',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.GetRulesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.GetRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/ValidateRules',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ValidateRulesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ValidateRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/SetRules',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.SetRulesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.SetRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/DeleteRules',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.DeleteRulesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.DeleteRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReloadRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/ReloadRules',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ReloadRulesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.ReloadRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterAdminService/CountDecisions',
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.CountDecisionsRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_admin__service__pb2.CountDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

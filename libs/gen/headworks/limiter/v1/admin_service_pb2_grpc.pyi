@@ -47,6 +47,35 @@ class LimiterAdminServiceStub:
 
     Errors: NOT_FOUND (RULE_NOT_FOUND) when no rule of that name is met.
     """
+    ListRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRulesRequest, _admin_service_pb2.ListRulesResponse]
+    """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text."""
+    GetRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRulesRequest, _admin_service_pb2.GetRulesResponse]
+    """Returns the rules of one namespace as text, and the versions that SetRules and DeleteRules have made of it.
+
+    Errors: NOT_FOUND (RULES_NOT_FOUND) for a version that is not kept.
+    """
+    ValidateRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ValidateRulesRequest, _admin_service_pb2.ValidateRulesResponse]
+    """Finds every mistake in a text. Changes nothing."""
+    SetRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetRulesRequest, _admin_service_pb2.SetRulesResponse]
+    """Puts the rules of one namespace, which hold in place of those that the file has for it, on every replica within a second.
+    A text that is there already changes nothing and makes no version, so a repeated call is safe.
+
+    Errors: INVALID_ARGUMENT (RULES_INVALID) with the first mistakes and their lines, when nothing has changed;
+    FAILED_PRECONDITION (RULES_CHANGED) when the version is not the expected one; NOT_FOUND (RULES_NOT_FOUND) for a
+    restore_version that is not kept; RESOURCE_EXHAUSTED (TOO_MANY_NAMESPACES).
+    """
+    DeleteRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteRulesRequest, _admin_service_pb2.DeleteRulesResponse]
+    """Takes back what SetRules has put: the namespace has the file's rules again, or none. Earlier versions are kept.
+    Repeating it changes nothing.
+
+    Errors: NOT_FOUND (RULES_NOT_FOUND) when nothing was ever put; FAILED_PRECONDITION (RULES_CHANGED).
+    """
+    ReloadRules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReloadRulesRequest, _admin_service_pb2.ReloadRulesResponse]
+    """Makes this replica read its file, and what SetRules has put, now. Mistakes of the file are told, and leave the last good
+    rules in use.
+    """
+    CountDecisions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountDecisionsRequest, _admin_service_pb2.CountDecisionsResponse]
+    """Counts of every rule on this replica since it began; the difference of two calls is what happened in between."""
 
 @_typing.type_check_only
 class LimiterAdminServiceAsyncStub(LimiterAdminServiceStub):
@@ -67,6 +96,35 @@ class LimiterAdminServiceAsyncStub(LimiterAdminServiceStub):
 
     Errors: NOT_FOUND (RULE_NOT_FOUND) when no rule of that name is met.
     """
+    ListRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRulesRequest, _admin_service_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text."""
+    GetRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRulesRequest, _admin_service_pb2.GetRulesResponse]  # type: ignore[assignment]
+    """Returns the rules of one namespace as text, and the versions that SetRules and DeleteRules have made of it.
+
+    Errors: NOT_FOUND (RULES_NOT_FOUND) for a version that is not kept.
+    """
+    ValidateRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ValidateRulesRequest, _admin_service_pb2.ValidateRulesResponse]  # type: ignore[assignment]
+    """Finds every mistake in a text. Changes nothing."""
+    SetRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetRulesRequest, _admin_service_pb2.SetRulesResponse]  # type: ignore[assignment]
+    """Puts the rules of one namespace, which hold in place of those that the file has for it, on every replica within a second.
+    A text that is there already changes nothing and makes no version, so a repeated call is safe.
+
+    Errors: INVALID_ARGUMENT (RULES_INVALID) with the first mistakes and their lines, when nothing has changed;
+    FAILED_PRECONDITION (RULES_CHANGED) when the version is not the expected one; NOT_FOUND (RULES_NOT_FOUND) for a
+    restore_version that is not kept; RESOURCE_EXHAUSTED (TOO_MANY_NAMESPACES).
+    """
+    DeleteRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteRulesRequest, _admin_service_pb2.DeleteRulesResponse]  # type: ignore[assignment]
+    """Takes back what SetRules has put: the namespace has the file's rules again, or none. Earlier versions are kept.
+    Repeating it changes nothing.
+
+    Errors: NOT_FOUND (RULES_NOT_FOUND) when nothing was ever put; FAILED_PRECONDITION (RULES_CHANGED).
+    """
+    ReloadRules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReloadRulesRequest, _admin_service_pb2.ReloadRulesResponse]  # type: ignore[assignment]
+    """Makes this replica read its file, and what SetRules has put, now. Mistakes of the file are told, and leave the last good
+    rules in use.
+    """
+    CountDecisions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountDecisionsRequest, _admin_service_pb2.CountDecisionsResponse]  # type: ignore[assignment]
+    """Counts of every rule on this replica since it began; the difference of two calls is what happened in between."""
 
 class LimiterAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators ask about rules and buckets, and do to them.
@@ -96,5 +154,76 @@ class LimiterAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND (RULE_NOT_FOUND) when no rule of that name is met.
         """
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _admin_service_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListRulesResponse, _abc.Awaitable[_admin_service_pb2.ListRulesResponse]]:
+        """Lists the namespaces whose rules are in use on this replica, and those that it has no good rules of, by name, without text."""
+
+    @_abc_1.abstractmethod
+    def GetRules(
+        self,
+        request: _admin_service_pb2.GetRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetRulesResponse, _abc.Awaitable[_admin_service_pb2.GetRulesResponse]]:
+        """Returns the rules of one namespace as text, and the versions that SetRules and DeleteRules have made of it.
+
+        Errors: NOT_FOUND (RULES_NOT_FOUND) for a version that is not kept.
+        """
+
+    @_abc_1.abstractmethod
+    def ValidateRules(
+        self,
+        request: _admin_service_pb2.ValidateRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ValidateRulesResponse, _abc.Awaitable[_admin_service_pb2.ValidateRulesResponse]]:
+        """Finds every mistake in a text. Changes nothing."""
+
+    @_abc_1.abstractmethod
+    def SetRules(
+        self,
+        request: _admin_service_pb2.SetRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetRulesResponse, _abc.Awaitable[_admin_service_pb2.SetRulesResponse]]:
+        """Puts the rules of one namespace, which hold in place of those that the file has for it, on every replica within a second.
+        A text that is there already changes nothing and makes no version, so a repeated call is safe.
+
+        Errors: INVALID_ARGUMENT (RULES_INVALID) with the first mistakes and their lines, when nothing has changed;
+        FAILED_PRECONDITION (RULES_CHANGED) when the version is not the expected one; NOT_FOUND (RULES_NOT_FOUND) for a
+        restore_version that is not kept; RESOURCE_EXHAUSTED (TOO_MANY_NAMESPACES).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteRules(
+        self,
+        request: _admin_service_pb2.DeleteRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteRulesResponse, _abc.Awaitable[_admin_service_pb2.DeleteRulesResponse]]:
+        """Takes back what SetRules has put: the namespace has the file's rules again, or none. Earlier versions are kept.
+        Repeating it changes nothing.
+
+        Errors: NOT_FOUND (RULES_NOT_FOUND) when nothing was ever put; FAILED_PRECONDITION (RULES_CHANGED).
+        """
+
+    @_abc_1.abstractmethod
+    def ReloadRules(
+        self,
+        request: _admin_service_pb2.ReloadRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ReloadRulesResponse, _abc.Awaitable[_admin_service_pb2.ReloadRulesResponse]]:
+        """Makes this replica read its file, and what SetRules has put, now. Mistakes of the file are told, and leave the last good
+        rules in use.
+        """
+
+    @_abc_1.abstractmethod
+    def CountDecisions(
+        self,
+        request: _admin_service_pb2.CountDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CountDecisionsResponse, _abc.Awaitable[_admin_service_pb2.CountDecisionsResponse]]:
+        """Counts of every rule on this replica since it began; the difference of two calls is what happened in between."""
 
 def add_LimiterAdminServiceServicer_to_server(servicer: LimiterAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

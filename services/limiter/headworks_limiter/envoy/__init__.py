@@ -1,0 +1,1 @@
+"""Envoy's rate limit service, with the rules of envoyproxy/ratelimit."""
