@@ -111,9 +111,9 @@ class Application:
             await framing.answer(send, reply)
 
     async def _connect(self, method: Method | None, kind: bytes, head: Head, receive: Receive, send: Send) -> None:
-        if method is not None and method.streaming:
-            method = None
         as_json = kind == connect.JSON
+        if method is not None and (method.streaming or (as_json and not method.has_json)):
+            method = None
         parse = _parse_json if as_json else _parse
         call, reply = await self._unary(method, head, receive, connect.timeout_s, connect.read_message, parse)
         if reply is None or method is None:

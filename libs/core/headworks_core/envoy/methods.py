@@ -21,14 +21,17 @@ class Method:
 
     def __init__(self, service: str, name: str, handler: Any) -> None:
         """`handler` is one that `headworks_core.serving.bind` made."""
-        told = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-        self._request: Any = message_factory.GetMessageClass(told.input_type)
-        self._reply: Any = message_factory.GetMessageClass(told.output_type)
+        self._request, self._reply = _messages(service, name)
         self.parse: Callable[[bytes], Any] = handler.request_deserializer
         self.serialize: Callable[[Any], bytes] = handler.response_serializer
         self.bidirectional: bool = handler.request_streaming
         self.streaming: bool = handler.response_streaming
         self.handle: Any = handler.stream_stream or handler.unary_stream or handler.unary_unary
+
+    @property
+    def has_json(self) -> bool:
+        """Whether the service's descriptors are here; without them its messages have no JSON."""
+        return self._request is not None
 
     def parse_json(self, text: bytes) -> Any:
         """The request that JSON stands for; fields that do not exist are mistakes."""
@@ -42,6 +45,15 @@ class Method:
         """A reply as JSON, with the fields that are 0, false or empty."""
         message = self._reply.FromString(reply)
         return json_format.MessageToJson(message, always_print_fields_with_no_presence=True, indent=None).encode()
+
+
+def _messages(service: str, method: str) -> tuple[Any, Any]:
+    """The classes of a method's request and reply, where generated code has told of its service."""
+    try:
+        told = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
+    except KeyError:
+        return None, None
+    return message_factory.GetMessageClass(told.input_type), message_factory.GetMessageClass(told.output_type)
 
 
 def methods_of(services: Sequence[Registered], health: Health) -> dict[str, Method]:

@@ -16,6 +16,8 @@ from headworks.limiter.v1.limiter_service_pb2 import ConsumeRequest
 from headworks_client import LimiterClient
 from headworks_core import errors, grpc_errors
 from headworks_core.store import redis_client
+from headworks_limiter.envoy.servicer import METHOD
+from headworks_limiter.envoy.servicer import SERVICE as SERVICE_OF_ENVOY
 
 from tests.integration.limiter.fronts.serving import SERVICE, Front, front, in_script
 from tests.integration.limiter.serving import request, seconds
@@ -193,3 +195,16 @@ async def test_changed_rules_are_used(kind: str, valkey_url: str, tmp_path_facto
             return (await served.limiter.check(request(user="x"))).governing.limit == 50
 
         await wait_until(changed, 20, what="the new rules")
+
+
+@pytest.mark.parametrize("kind", ["grpc", "envoy"])
+async def test_envoys_own_service_is_served(
+    kind: str, valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("rules")
+    rules = folder / "envoy.yaml"
+    rules.write_text("domain: web\ndescriptors: [{key: ip, rate_limit: {unit: day, requests_per_unit: 1}}]\n")
+    async with front(kind, valkey_url, folder, envoy_rules=str(rules)) as served:
+        call: Any = served.limiter.channel.unary_unary(f"/{SERVICE_OF_ENVOY}/{METHOD}")
+        _, error = await failure(call(b"", timeout=30))
+        assert isinstance(error, errors.InvalidArgument)
