@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from headworks.limiter.v1 import limiter_pb2
 from headworks.limiter.v1 import limiter_service_pb2 as limiter
 from headworks.limiter.v1.limiter_service_pb2_grpc import LimiterServiceServicer, add_LimiterServiceServicer_to_server
@@ -36,6 +37,9 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         self.decide: Callable[[limiter_pb2.PermitRequest], limiter_pb2.Decision] = lambda request: limiter_pb2.Decision(
             allowed=True, permits=request.permits
         )
+        self.reports_taken = asyncio.Event()
+        """While it is not set, ReportOutcome does not answer."""
+        self.reports_taken.set()
         self.jobs: dict[str, job_pb2.Job] = {}
         self.watches: list[list[str]] = []
         """The names of each WatchJobs call."""
@@ -84,6 +88,14 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
             for item in request.requests
         ]
         return limiter.ConsumeBatchResponse(results=results)
+
+    async def ReportOutcome(self, request: Any, context: Any) -> Any:
+        """See the proto; a status of 429 blocks for a second and a half."""
+        await self._note(request, context)
+        await self.reports_taken.wait()
+        if request.status != 429:
+            return limiter.ReportOutcomeResponse()
+        return limiter.ReportOutcomeResponse(blocked_for=Duration(seconds=1, nanos=500_000_000), rules=["upstream"])
 
     # -- scheduler
 
@@ -141,6 +153,30 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         raise NotImplementedError
 
     async def ConsumeStream(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        """Not played."""
+        raise NotImplementedError
+
+    async def Settle(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def Release(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def Renew(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def LeaseQuota(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def ReturnQuota(self, request: Any, context: Any) -> Any:
+        """Not played."""
+        raise NotImplementedError
+
+    async def PlanBatches(self, request: Any, context: Any) -> Any:
         """Not played."""
         raise NotImplementedError
 

@@ -16,10 +16,14 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]
 async def listening(serve: Serve, *, port: int = 0, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """The port on which `serve` gets each connection; in the end its tasks are cancelled and its connections closed."""
     tasks: set[asyncio.Task[object]] = set()
+    over = asyncio.Event()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if over.is_set():  # it came while the server closed, when nobody could cancel it yet
+            writer.transport.abort()
+            return
         tasks.add(task)
         try:
             await serve(reader, writer)
@@ -34,6 +38,7 @@ async def listening(serve: Serve, *, port: int = 0, context: ssl.SSLContext | No
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        over.set()
         for task in (left := list(tasks)):
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

@@ -1,12 +1,14 @@
-"""What callers import: clients of the limiter and the scheduler, and `@task`.
+"""What callers import: clients of the limiter and the scheduler, `@task` and `@limited`.
 
 The reader of completion events is `headworks_client.events`.
 """
 
 from headworks_client.admin import AdminClient
-from headworks_client.decisions import Decision, Refusal, RuleExplanation, RuleStatus
+from headworks_client.decisions import Decision, Learned, Refusal, RuleExplanation, RuleStatus
 from headworks_client.filters import JobFilter
+from headworks_client.gate import LimitExceeded
 from headworks_client.jobs import Job, JobCancelled, JobFailed
+from headworks_client.limited import limited
 from headworks_client.limiter import LimiterClient, PermitRequest
 from headworks_client.limiter_admin import LimiterAdminClient
 from headworks_client.overview import QueueSnapshot, WorkerSnapshot, WorkerState
@@ -35,7 +37,9 @@ __all__ = [
     "JobFilter",
     "JobSnapshot",
     "JobState",
+    "Learned",
     "Level",
+    "LimitExceeded",
     "LimiterAdminClient",
     "LimiterClient",
     "PermitRequest",
@@ -55,5 +59,6 @@ __all__ = [
     "Task",
     "WorkerSnapshot",
     "WorkerState",
+    "limited",
     "task",
 ]

@@ -18,7 +18,10 @@ Res = TypeVar("Res")
 _SCHEDULER = "headworks.scheduler.v1.SchedulerService"
 _LIMITER = "headworks.limiter.v1.Limiter"
 _SERVICES = (f"{_LIMITER}Service", f"{_LIMITER}AdminService", _SCHEDULER, "headworks.scheduler.v1.AdminService")
-_ONCE = [{"service": _SCHEDULER, "method": method} for method in ("RedriveJob", "RedriveJobs")]
+_ONCE = [
+    *({"service": _SCHEDULER, "method": method} for method in ("RedriveJob", "RedriveJobs")),
+    {"service": f"{_LIMITER}Service", "method": "ReportOutcome"},
+]
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):")
 
 
@@ -32,7 +35,7 @@ def service_config() -> str:
 
     Calls of these services may be repeated: reads and cancels by nature, consuming and submitting because the client
     sends a request id with each. Not so redriving: the second call would be told that the job is not dead, or would
-    send back others than the first one, whose names nobody heard.
+    send back others than the first one, whose names nobody heard. Nor reporting: a breaker would count it twice.
     """
     retry = {
         "maxAttempts": 4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headworks.limiter.v1 import admin_service_pb2, limiter_pb2
+from headworks.limiter.v1 import admin_service_pb2, limiter_pb2, limiter_service_pb2
 
 from headworks_client.durations import to_seconds
 
@@ -64,6 +64,10 @@ class Decision:
     rules: tuple[RuleStatus, ...]
     degraded: bool
     replayed: bool
+    wait_s: float = 0.0
+    """How long to wait before using the permits."""
+    grant_id: str = ""
+    """What `settle`, `release` and `renew` call the grant; empty when it was given for good."""
 
     @classmethod
     def from_proto(cls, decision: limiter_pb2.Decision) -> Decision:
@@ -77,7 +81,24 @@ class Decision:
             rules=tuple(_rule(rule) for rule in decision.rules),
             degraded=decision.degraded,
             replayed=decision.replayed,
+            wait_s=to_seconds(decision.wait),
+            grant_id=decision.grant_id,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the limiter has made of a report about an upstream."""
+
+    blocked_for_s: float
+    """How long nothing will be granted to such requests; 0: not blocked."""
+    rules: tuple[str, ...]
+    """The rules that have changed by it."""
+
+    @classmethod
+    def from_proto(cls, reply: limiter_service_pb2.ReportOutcomeResponse) -> Learned:
+        """The reply as the limiter sent it."""
+        return cls(to_seconds(reply.blocked_for), tuple(reply.rules))
 
 
 def _rule(rule: limiter_pb2.RuleStatus) -> RuleStatus:

@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 from headworks_core.errors import Reason, ServiceError
 
 from headworks_client.decisions import Decision
+from headworks_client.descriptors import descriptors, permits
 from headworks_client.limiter import LimiterClient
 from headworks_client.sync import SyncLimiterClient
 
@@ -78,11 +79,10 @@ class _Limits:
     def _descriptors(self, details: Details) -> dict[str, str]:
         if any(fnmatchcase(details.method, pattern) for pattern in self._exclude):
             return {}
-        values = ((name, key(details)) for name, key in self._describe.items())
-        return {name: value for name, value in values if value}
+        return descriptors((name, key(details)) for name, key in self._describe.items())
 
     def _permits(self, details: Details) -> int | None:
-        return self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(details)
+        return permits(self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(details))
 
     def _undecided(self, error: ServiceError) -> status_pb2.Status | None:
         """The status to end the call with, if it may not go on."""

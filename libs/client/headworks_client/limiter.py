@@ -18,7 +18,10 @@ from headworks_core.errors import ServiceError
 from headworks_core.grpc_errors import from_item
 
 from headworks_client.channel import Connection
-from headworks_client.decisions import Decision, RuleExplanation
+from headworks_client.decisions import Decision, Learned, RuleExplanation
+from headworks_client.durations import to_duration
+from headworks_client.granting import GrantCalls
+from headworks_client.outcomes import limit_fields
 from headworks_client.sharing import SharedStream
 
 BATCH_MAX = 500
@@ -35,9 +38,15 @@ class PermitRequest:
     permits: int | None = None
     """None: what the namespace's cost table says, or 1."""
     request_id: str = ""
+    max_wait_s: float = 0.0
+    """How late the permits may begin, rather than that the request is refused; `Decision.wait_s` says when."""
+    allow_partial: bool = False
+    """Fewer permits are better than none; `Decision.permits` says how many."""
+    hold_s: float = 0.0
+    """Within this time `settle` says what the permits have cost; 0: they are given for good."""
 
 
-class LimiterCalls:
+class LimiterCalls(GrantCalls):
     """The calls, for the asyncio client and for the blocking one. Nothing but the connection's `call` is awaited."""
 
     def __init__(self, connection: Connection) -> None:
@@ -63,14 +72,23 @@ class LimiterCalls:
         permits: int | None = None,
         *,
         request_id: str | None = None,
+        max_wait_s: float = 0.0,
+        allow_partial: bool = False,
+        hold_s: float = 0.0,
         detail_all: bool = False,
     ) -> Decision:
         """Take permits from every matching rule, or from none; how many, the cost table says unless you do.
 
-        A `request_id` (a UUID) makes a repeated call consume once; by default each call has its own.
+        A `request_id` (a UUID) makes a repeated call consume once; by default each call has its own. `max_wait_s`,
+        `allow_partial` and `hold_s` as in PermitRequest; nothing sleeps here: `Decision.wait_s` is yours to wait.
         """
-        request = _request(PermitRequest(namespace, descriptors, permits, request_id or _new_id()), detail_all)
-        message = pb.ConsumeRequest(request=request)
+        wanted = PermitRequest(
+            namespace, descriptors, permits, request_id or _new_id(), max_wait_s, allow_partial, hold_s
+        )
+        return await self._alone(wanted, detail_all)
+
+    async def _alone(self, wanted: PermitRequest, detail_all: bool) -> Decision:
+        message = pb.ConsumeRequest(request=_request(wanted, detail_all))
         reply = await self._connection.call(self._stub.Consume, f"{_SERVICE}/Consume", message)
         return Decision.from_proto(reply.decision)
 
@@ -91,6 +109,31 @@ class LimiterCalls:
             except ServiceError as error:
                 outcomes += [error] * len(batch)
         return outcomes
+
+    async def report_outcome(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        latency_s: float | None = None,
+        grant_id: str | None = None,
+    ) -> Learned:
+        """Tell what an upstream answered to a request that permits were taken for, so that its rules learn from it.
+
+        `status` 0 is no answer. Of `headers` only those that speak of limits are sent. Never repeated by itself.
+        """
+        request = pb.ReportOutcomeRequest(
+            namespace=namespace,
+            descriptors=descriptors,
+            grant_id=grant_id,
+            status=status,
+            headers=limit_fields(headers or {}),
+            latency=None if latency_s is None else to_duration(latency_s),
+        )
+        reply = await self._connection.call(self._stub.ReportOutcome, f"{_SERVICE}/ReportOutcome", request)
+        return Learned.from_proto(reply)
 
     async def explain(self, namespace: str, descriptors: Mapping[str, str]) -> list[RuleExplanation]:
         """What every rule of a namespace makes of a request, and what the buckets hold. Changes nothing."""
@@ -130,17 +173,20 @@ class LimiterClient(LimiterCalls):
         permits: int | None = None,
         *,
         request_id: str | None = None,
+        max_wait_s: float = 0.0,
+        allow_partial: bool = False,
+        hold_s: float = 0.0,
         detail_all: bool = False,
     ) -> Decision:
         """See LimiterCalls."""
+        wanted = PermitRequest(
+            namespace, descriptors, permits, request_id or _new_id(), max_wait_s, allow_partial, hold_s
+        )
         self._under_way += 1
         try:
             if self._under_way == 1 or telemetry.current_traceparent():
-                return await super().consume(
-                    namespace, descriptors, permits, request_id=request_id, detail_all=detail_all
-                )
-            request = _request(PermitRequest(namespace, descriptors, permits, request_id or _new_id()), detail_all)
-            outcome = _outcome(await self._shared.ask(request))
+                return await self._alone(wanted, detail_all)
+            outcome = _outcome(await self._shared.ask(_request(wanted, detail_all)))
         finally:
             self._under_way -= 1
         if isinstance(outcome, ServiceError):
@@ -168,6 +214,9 @@ def _request(request: PermitRequest, detail_all: bool, *, needs_id: bool = False
         permits=request.permits,
         request_id=request.request_id or (_new_id() if needs_id else ""),
         detail=limiter_pb2.DETAIL_ALL if detail_all else limiter_pb2.DETAIL_GOVERNING,
+        max_wait=to_duration(request.max_wait_s) if request.max_wait_s else None,
+        allow_partial=request.allow_partial,
+        hold=to_duration(request.hold_s) if request.hold_s else None,
     )
 
 

@@ -18,8 +18,9 @@ from headworks_client.admin import AdminCalls
 from headworks_client.backoff import Backoff
 from headworks_client.blocking import BlockingConnection, iterate, run
 from headworks_client.calls import ANY_JOB, SchedulerCalls
-from headworks_client.decisions import Decision, RuleExplanation
+from headworks_client.decisions import Decision, Learned, RuleExplanation
 from headworks_client.filters import JobFilter
+from headworks_client.granting import Lease, PlannedBatch
 from headworks_client.jobs import result_of
 from headworks_client.limiter import LimiterCalls, PermitRequest
 from headworks_client.limiter_admin import LimiterAdminCalls
@@ -69,16 +70,98 @@ class SyncLimiterClient(_Client[LimiterCalls]):
         permits: int | None = None,
         *,
         request_id: str | None = None,
+        max_wait_s: float = 0.0,
+        allow_partial: bool = False,
+        hold_s: float = 0.0,
         detail_all: bool = False,
     ) -> Decision:
-        """Take permits from every matching rule, or from none."""
-        return run(self._calls.consume(namespace, descriptors, permits, request_id=request_id, detail_all=detail_all))
+        """Take permits from every matching rule, or from none (see LimiterClient)."""
+        asked = self._calls.consume(
+            namespace,
+            descriptors,
+            permits,
+            request_id=request_id,
+            max_wait_s=max_wait_s,
+            allow_partial=allow_partial,
+            hold_s=hold_s,
+            detail_all=detail_all,
+        )
+        return run(asked)
 
     def consume_batch(
         self, requests: Sequence[PermitRequest], *, detail_all: bool = False
     ) -> list[Decision | ServiceError]:
         """One outcome a request, in the same order; each is all or nothing by itself."""
         return run(self._calls.consume_batch(requests, detail_all=detail_all))
+
+    def settle(self, grant_id: str, permits: int) -> bool:
+        """Say what a grant has cost (see LimiterClient)."""
+        return run(self._calls.settle(grant_id, permits))
+
+    def release(self, grant_id: str) -> bool:
+        """Give back what a grant holds (see LimiterClient)."""
+        return run(self._calls.release(grant_id))
+
+    def renew(self, grant_id: str) -> float:
+        """Hold on (see LimiterClient)."""
+        return run(self._calls.renew(grant_id))
+
+    def lease_quota(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        permits: int,
+        *,
+        duration_s: float = 5.0,
+        request_id: str = "",
+    ) -> Lease:
+        """Take permits in advance (see LimiterClient)."""
+        return run(
+            self._calls.lease_quota(namespace, descriptors, permits, duration_s=duration_s, request_id=request_id)
+        )
+
+    def return_quota(self, lease_id: str, spent: int) -> None:
+        """End a lease (see LimiterClient)."""
+        run(self._calls.return_quota(lease_id, spent))
+
+    def plan_batches(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        items: int,
+        *,
+        permits_per_item: int | None = None,
+        max_batch: int | None = None,
+        min_batch: int | None = None,
+        max_batches: int | None = None,
+    ) -> list[PlannedBatch]:
+        """Batches that fit (see LimiterClient)."""
+        asked = self._calls.plan_batches(
+            namespace,
+            descriptors,
+            items,
+            permits_per_item=permits_per_item,
+            max_batch=max_batch,
+            min_batch=min_batch,
+            max_batches=max_batches,
+        )
+        return run(asked)
+
+    def report_outcome(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        latency_s: float | None = None,
+        grant_id: str | None = None,
+    ) -> Learned:
+        """Tell what an upstream answered (see LimiterClient)."""
+        asked = self._calls.report_outcome(
+            namespace, descriptors, status, headers, latency_s=latency_s, grant_id=grant_id
+        )
+        return run(asked)
 
     def explain(self, namespace: str, descriptors: Mapping[str, str]) -> list[RuleExplanation]:
         """What every rule of a namespace makes of a request (see LimiterClient)."""

@@ -43,7 +43,7 @@ from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
 from headworks_limiter.store.redis import RedisBuckets
 from headworks_limiter.store.rule_versions import RedisRuleVersions
 from headworks_limiter.store.size import Count, StoreSize, keys_in
-from headworks_limiter.telemetry import add_metrics, add_rule_metrics
+from headworks_limiter.telemetry import add_lease_metrics, add_metrics, add_rule_metrics
 from headworks_limiter.wire import CODECS
 
 log = structlog.get_logger(__name__)
@@ -121,6 +121,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                 metrics = Metrics("headworks-limiter", settings.replica_id)
                 add_metrics(metrics, decider, breaker, local)
                 add_rule_metrics(metrics, decider.counters, in_use, newcomers, StoreSize(store.keys))
+                add_lease_metrics(metrics, servicer.leases)
                 for envoy in envoys:
                     envoy.add_metrics(metrics)
 
@@ -141,10 +142,8 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                     ),
                     reloading(book.ask, *(envoy.reload for envoy in envoys)),
                 ):
-                    namespaces = len(in_use.rules.namespaces)
-                    log.info(
-                        "limiter.serving", port=port, metrics=monitor, namespaces=namespaces, cells=store.meta.cells
-                    )
+                    serving = {"namespaces": len(in_use.rules.namespaces), "cells": store.meta.cells}
+                    log.info("limiter.serving", port=port, metrics=monitor, **serving)
                     yield port
 
 

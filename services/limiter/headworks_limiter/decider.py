@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import structlog
 from headworks_core.batching import MicroBatcher
@@ -20,7 +20,9 @@ from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.denials import Denials
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
-from headworks_limiter.domain.rule import OnStoreFailure
+from headworks_limiter.domain.grants import Learned, Operation, Reported, Settled, Status
+from headworks_limiter.domain.rule import Bucket, OnStoreFailure
+from headworks_limiter.domain.upstream import Feedback
 from headworks_limiter.lanes import Lanes
 from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
@@ -34,6 +36,7 @@ MAX_FLIGHTS = 4
 
 STORE_FAILURES = (Unavailable, ResourceExhausted)
 Outcome = Verdict | ServiceError
+T = TypeVar("T")
 
 
 class Buckets(Protocol):
@@ -44,6 +47,15 @@ class Buckets(Protocol):
 
     async def reset(self, keys: Sequence[str]) -> int:
         """Make these buckets of one cell full again; how many were not."""
+
+    async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
+        """End, release or renew a grant, by the key of its record."""
+
+    async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> Sequence[Learned]:
+        """Let buckets of one cell know what an upstream said; what each made of it."""
+
+    async def read(self, keys: Sequence[str]) -> tuple[int, Sequence[str | None]]:
+        """The time, and what buckets of one cell hold then."""
 
 
 class _Expired(Unavailable):
@@ -71,7 +83,7 @@ class Decider:
         self._local = local
         self._breaker = breaker
         self.counters = DecisionCounters()
-        self._clock = asyncio.get_running_loop().time
+        self.clock = self._clock = asyncio.get_running_loop().time
         self.denials = Denials(self._clock)
         self._bypass_log = BypassLog(self._clock)
         self._batcher: Lanes[_Load, Sequence[Verdict]] = Lanes(
@@ -130,6 +142,48 @@ class Decider:
         """What the store holds for a request now, whatever its rules want done when it fails. Raises Unavailable."""
         return (await self._shared.decide([ask]))[0] if ask.buckets else Verdict(Answer.ALLOWED)
 
+    async def settle(self, cell: int, record: str, operation: Operation, permits: int, holder: str) -> Settled:
+        """End, release or renew a grant. Raises Unavailable: asking again does no harm."""
+        if not self._enabled:
+            return Settled(Status.DONE, permits, 0, 0)
+        what = await self._directly(cell, lambda: self._shared.settle(record, operation, permits, holder))
+        if what.changed:
+            self.denials.forget()  # permits came back
+        return what
+
+    async def report(self, ask: Ask, feedback: Feedback) -> Reported:
+        """Let the rules that a request meets know what an upstream said. Raises Unavailable: the outcome is unknown."""
+        buckets = [bucket for bucket in ask.buckets if bucket.rule.learns and not bucket.rule.shadow]
+        if not (buckets and self._enabled):
+            return Reported(0, ())
+        learned = await self._directly(ask.cell, lambda: self._shared.report(buckets, feedback))
+        self.denials.forget()
+        changed = [bucket.rule.name for bucket, what in zip(buckets, learned, strict=True) if what.changed]
+        return Reported(max(what.blocked_us for what in learned), changed)
+
+    async def read(self, cell: int, keys: Sequence[str]) -> tuple[int, Sequence[str | None]]:
+        """The time, in us since the epoch, and what buckets of a cell hold then. Raises Unavailable."""
+        if not (keys and self._enabled):
+            return 0, [None] * len(keys)
+        return await self._directly(cell, lambda: self._shared.read(keys))
+
+    async def _directly(self, cell: int, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store without company."""
+        breaker = self._breaker.of(cell)
+        try:
+            admitted_at = breaker.admit()
+        except Unavailable as error:
+            raise _away() from error
+        try:
+            result = await ask()
+        except STORE_FAILURES as error:
+            breaker.failed(admitted_at)
+            self.counters.failures += 1
+            log.warning("store.failed", error=error.message, held_back=breaker.open)
+            raise _away() from error
+        breaker.succeeded()
+        return result
+
     async def reset(self, keys: Sequence[str]) -> int:
         """Make these buckets of one cell full again; how many were not. Raises Unavailable: the outcome is unknown."""
         try:
@@ -176,7 +230,7 @@ class Decider:
         wish = ask.on_store_failure
         if wish is OnStoreFailure.ERROR:
             self.counters.without_store(ask, "error")
-            raise Unavailable("the store cannot be asked", reason=Reason.STORE_UNAVAILABLE, retry_after_us=500_000)
+            raise _away()
         verdict = self._wished(ask, wish)
         self.counters.without_store(ask, "allowed" if verdict.allowed else "refused")
         return verdict
@@ -249,6 +303,10 @@ class Decider:
             answers.append(verdicts[first : first + len(load.asks)])
             first += len(load.asks)
         return answers
+
+
+def _away() -> Unavailable:
+    return Unavailable("the store cannot be asked", reason=Reason.STORE_UNAVAILABLE, retry_after_us=500_000)
 
 
 def _parts(asks: Sequence[Ask]) -> list[list[Ask]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from headworks_limiter.domain.ask import Ask, Verdict
-from headworks_limiter.domain.decision import Answer, Mode
+from headworks_limiter.domain.decision import PLAIN, Answer, Mode
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Bucket
 
@@ -41,7 +41,7 @@ class Denials:
 
     def find(self, ask: Ask) -> Verdict | None:
         """What the store would say again."""
-        if not self._known or ask.mode is not Mode.TAKE or ask.record:
+        if not self._known or ask.mode is not Mode.TAKE or ask.record or ask.terms is not PLAIN:
             return None
         known = self._known.get((tuple(ask.buckets), ask.permits))
         if known is None:
@@ -59,7 +59,7 @@ class Denials:
         for ask, verdict in zip(asks, verdicts, strict=True):
             if verdict.permits and self._keys_of:
                 self._forget_those_of(ask.buckets)
-            elif verdict.answer is Answer.REFUSED and not (ask.record or verdict.shadows):
+            elif verdict.answer is Answer.REFUSED and not (ask.record or verdict.shadows) and _certain(ask):
                 longest_us = max(outcome.retry_after_us for outcome in verdict.outcomes)
                 if len(self._known) >= MAX_REMEMBERED:
                     self.forget()
@@ -74,6 +74,10 @@ class Denials:
         for bucket in buckets:
             for key in self._keys_of.pop(bucket.key, ()):
                 self._known.pop(key, None)
+
+
+def _certain(ask: Ask) -> bool:
+    return ask.terms is PLAIN and all(bucket.rule.certain for bucket in ask.buckets)
 
 
 def _later(outcomes: Sequence[RuleOutcome], passed_us: int) -> list[RuleOutcome]:

@@ -11,24 +11,32 @@ from headworks_limiter.domain import periods, rates
 from headworks_limiter.domain.algorithms import Params
 from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import MAX_UNITS, Gcra
+from headworks_limiter.domain.leaky_bucket import LeakyBucket
 from headworks_limiter.domain.periods import Period
 from headworks_limiter.domain.rates import Rate
 from headworks_limiter.domain.sliding_window_counter import SlidingWindowCounter
 from headworks_limiter.domain.sliding_window_log import MAX_LIMIT as MAX_LOGGED
 from headworks_limiter.domain.sliding_window_log import SlidingWindowLog
 from headworks_limiter.domain.token_bucket import TokenBucket
+from headworks_limiter.states_reader import COUNTS, STATES, TIMES, StatesReader, keys_of
 from headworks_limiter.yaml_nodes import Entry, Nodes
 
 MAX_LIMIT = 1_000_000_000_000
 MAX_WINDOWS = 8
-ALGORITHMS = ("gcra", "token_bucket", "fixed_window", "sliding_window_counter", "sliding_window_log")
+RATES = ("gcra", "token_bucket", "fixed_window", "sliding_window_counter", "sliding_window_log", "leaky_bucket")
+ALGORITHMS = (*RATES, *STATES)
 BURSTS = ("gcra", "token_bucket")
 ALIGNMENTS = ("calendar", "first_hit")
 UNLIMITED = "unlimited"
-LIMITS = ("limit", "limits", "per", "burst")
+LIMITS = ("limit", "limits", "per", "burst", "queue", "failures")
 """Keys that say how much; an override has its own."""
-KINDS = ("algorithm", "align")
+KINDS = ("algorithm", "align", *TIMES, *COUNTS)
 """Keys that say how it is counted; an override has those of its rule."""
+
+OWNERS = {"burst": BURSTS, "align": ("fixed_window",), "queue": ("leaky_bucket",)} | {
+    key: tuple(algorithm for algorithm in STATES if key in keys_of(algorithm)) for key in (*TIMES, *COUNTS, "failures")
+}
+"""Keys that only some algorithms have."""
 
 Fields = Mapping[str, Entry]
 
@@ -45,6 +53,7 @@ class LimitsReader:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
+        self._states = StatesReader(nodes)
 
     def read(self, fields: Fields, owner: Node) -> list[Window] | None:
         """The limits, none for an unlimited one; None after a mistake. `owner` is where one is missing."""
@@ -52,10 +61,11 @@ class LimitsReader:
         align = self._choice(fields, "align", ALIGNMENTS)
         if algorithm is None or align is None:
             return None
-        if algorithm not in BURSTS and "burst" in fields:
-            self._nodes.mistake(fields["burst"].key, f"burst: only for algorithm {' and '.join(BURSTS)}")
-        if algorithm != "fixed_window" and "align" in fields:
-            self._nodes.mistake(fields["align"].key, "align: only for algorithm fixed_window")
+        for key, owners in OWNERS.items():
+            if key in fields and algorithm not in owners:
+                self._nodes.mistake(fields[key].key, f"{key}: only for algorithm {' and '.join(owners)}")
+        if algorithm in STATES:
+            return self._state(fields, owner, algorithm)
         if "limits" in fields:
             return self._several(fields, algorithm, align)
         if "limit" not in fields:
@@ -63,10 +73,19 @@ class LimitsReader:
             return None
         return self._one(fields, algorithm, align)
 
+    def _state(self, fields: Fields, owner: Node, algorithm: str) -> list[Window] | None:
+        if "limits" in fields:
+            self._nodes.mistake(fields["limits"].key, f"limits: not with algorithm {algorithm}, which is no rate")
+            return None
+        if _is_unlimited(fields):
+            return [] if self._alone(fields, "limit", UNLIMITED) else None
+        params = self._states.read(fields, owner, algorithm)
+        return [Window("", params)] if params else None
+
     def _one(self, fields: Fields, algorithm: str, align: str) -> list[Window] | None:
         node = fields["limit"].value
         burst = self._nodes.integer(fields["burst"].value, "burst", 1, MAX_LIMIT) if "burst" in fields else None
-        if isinstance(node, ScalarNode) and node.value == UNLIMITED:
+        if _is_unlimited(fields):
             return [] if self._alone(fields, "limit", UNLIMITED) else None
         if "per" not in fields:
             rate = self._rate(node, "limit")
@@ -131,6 +150,8 @@ class LimitsReader:
             return SlidingWindowCounter(limit, period.us)
         if algorithm == "token_bucket":
             return self._token_bucket(fields, limit, period, burst)
+        if algorithm == "leaky_bucket":
+            return self._leaky_bucket(node, fields, limit, period)
         return self._gcra(node, limit, period, burst)
 
     def _log(self, node: Node, limit: int, period: Period) -> SlidingWindowLog | None:
@@ -146,6 +167,18 @@ class LimitsReader:
             return params
         message = f"burst: {params.burst:,} would take longer than 71 years to come back at {limit:,} a period"
         self._nodes.mistake(fields["burst"].value, message)
+        return None
+
+    def _leaky_bucket(self, node: Node, fields: Fields, limit: int, period: Period) -> LeakyBucket | None:
+        queue = self._nodes.integer(fields["queue"].value, "queue", 1, MAX_LIMIT) if "queue" in fields else limit
+        params = LeakyBucket(limit, period.us, queue or 1)
+        if params.exact:
+            return params
+        most = max(1, MAX_UNITS // params.permit_units)
+        message = (
+            f"limit: {limit:,} cannot be counted exactly over this period; use a rounder one, or a queue of {most:,}"
+        )
+        self._nodes.mistake(node, message)
         return None
 
     def _gcra(self, node: Node, limit: int, period: Period, burst: int | None) -> Gcra | None:
@@ -170,3 +203,8 @@ class LimitsReader:
         if text is not None and period is None:
             self._nodes.mistake(node, f"per: must be {periods.SYNTAX}, not {text!r}")
         return period
+
+
+def _is_unlimited(fields: Fields) -> bool:
+    node = fields["limit"].value if "limit" in fields else None
+    return isinstance(node, ScalarNode) and node.value == UNLIMITED

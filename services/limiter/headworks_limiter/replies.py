@@ -31,7 +31,7 @@ class ResultWriter:
         if detail == limiter_pb2.DETAIL_ALL or verdict.degraded or not outcomes:
             return _whole(verdict, detail)
         index = verdict.governing
-        if index is None:
+        if index is None or verdict.wait_us or verdict.grant_id:
             return _whole(verdict, detail)
         rule = verdict.buckets[index].rule
         if verdict.answer is Answer.ALLOWED:
@@ -82,9 +82,9 @@ class _Limited:
     def with_numbers(self, outcome: RuleOutcome) -> bytes:
         """The result with these numbers; a rule that refuses always says how long to wait."""
         self._status.remaining = outcome.remaining
-        _write_duration(self._reset, outcome.reset_after_us)
+        write_duration(self._reset, outcome.reset_after_us)
         for wait in self._waits:
-            _write_duration(wait, outcome.retry_after_us)
+            write_duration(wait, outcome.retry_after_us)
         return self._result.SerializeToString()
 
 
@@ -105,6 +105,9 @@ def write(reply: limiter_pb2.Decision, verdict: Verdict, detail: limiter_pb2.Det
         reply.allowed = True
         reply.permits = verdict.permits
         reply.replayed = verdict.answer is Answer.REPLAYED
+        reply.grant_id = verdict.grant_id
+        if verdict.wait_us:
+            write_duration(reply.wait, verdict.wait_us)
     else:
         reply.refusal = _REFUSALS[verdict.answer]
     reply.degraded = verdict.degraded
@@ -115,7 +118,7 @@ def write(reply: limiter_pb2.Decision, verdict: Verdict, detail: limiter_pb2.Det
     if index is not None:
         write_status(reply.governing, verdict.buckets[index], outcomes[index])
         if outcomes[index].retry_after_us:
-            _write_duration(reply.retry_after, outcomes[index].retry_after_us)
+            write_duration(reply.retry_after, outcomes[index].retry_after_us)
     if detail == limiter_pb2.DETAIL_ALL:
         for bucket, outcome in zip(verdict.buckets, outcomes, strict=True):
             write_status(reply.rules.add(), bucket, outcome)
@@ -129,11 +132,12 @@ def write_status(status: limiter_pb2.RuleStatus, bucket: Bucket, outcome: RuleOu
     status.remaining = remaining
     status.allowed = allowed
     status.shadow = bucket.rule.shadow
-    _write_duration(status.reset_after, reset_after_us)
+    write_duration(status.reset_after, reset_after_us)
     if retry_after_us:
-        _write_duration(status.retry_after, retry_after_us)
+        write_duration(status.retry_after, retry_after_us)
 
 
-def _write_duration(duration: Duration, us: int) -> None:
+def write_duration(duration: Duration, us: int) -> None:
+    """Fill in microseconds."""
     duration.seconds, left_us = divmod(us, 1_000_000)
     duration.nanos = left_us * 1000

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from headworks.limiter.v1 import limiter_pb2
 from headworks_core.cells import Meta
 from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, invalid
 from headworks_core.names import NAMESPACE, UUID
 
+from headworks_limiter.domain.algorithms import HELD
 from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.bypass import Bypass, longest
 from headworks_limiter.domain.costs import cost_of
-from headworks_limiter.domain.decision import Mode
+from headworks_limiter.domain.decision import PLAIN, Mode, Terms
 from headworks_limiter.domain.met import Met, RuleGroup
 from headworks_limiter.domain.rule import Bucket, Rule, Rules, bucket_key, fingerprint, record_key
 from headworks_limiter.extras_reader import MAX_PERMITS
@@ -23,6 +26,8 @@ from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules import DESCRIPTOR_KEY, MAX_KEYS, MAX_VALUE_BYTES
 
 MAX_PLANS = 8192
+MAX_WAIT_S = 3_600
+MAX_HOLD_S = 86_400
 MAX_SHOWN = 64
 """Characters of a bad key that an error repeats; values are never repeated."""
 BY_TABLE = 0
@@ -49,6 +54,8 @@ class _Plan(NamedTuple):
     """What it costs, by the table, when the caller does not say."""
     bypass: Bypass | None
     """What lets it through while it holds."""
+    ttl_us: int
+    """How long what it takes is held by its rules; 0: they hold nothing."""
 
 
 class Inspection(NamedTuple):
@@ -112,7 +119,7 @@ class RequestReader:
         except DecodeError:
             raise InvalidArgument("the request cannot be decoded") from None
         detailed = self.ask(request, tenant, Mode.TAKE), request.detail
-        if not request.request_id and len(raw) <= MAX_REMEMBERED_BYTES and detailed[0].bypass is None:
+        if not request.request_id and len(raw) <= MAX_REMEMBERED_BYTES and _is_shared(detailed[0]):
             if len(self._asks) >= MAX_PLANS:
                 self._asks.clear()
             self._asks[tenant, raw] = detailed
@@ -140,14 +147,25 @@ class RequestReader:
         ask = Ask(plan.cell, mode, permits, plan.buckets, plan.shadows)
         if permits > plan.most_on_trial:
             ask.buckets, ask.shadows = _that_can_hold(permits, plan.buckets)
-        if request_id:
-            ask.record = record_key(self._meta.prefix(plan.cell), tenant, request_id)
+        ask.terms = terms = _terms(request, mode, request_id, plan.ttl_us)
+        if request_id or terms.holder:
+            ask.record = self.record(tenant, request_id or terms.holder)
             ask.fingerprint = fingerprint(request.namespace, request.descriptors, asked)
-        if permits > plan.most_permits:
+        if permits > plan.most_permits and request.allow_partial:
+            ask.permits = plan.most_permits
+        elif permits > plan.most_permits:
             if not request_id:
                 raise exceeds_limit(ask)
             ask.mode = Mode.RECALL  # it may have been granted when the limit was higher
         return ask
+
+    def cell_of(self, tenant: str) -> int:
+        """Where a tenant's buckets and grants are."""
+        return self._meta.cell_of(tenant)
+
+    def record(self, tenant: str, grant: str) -> str:
+        """The key of the record of a tenant's grant."""
+        return record_key(self._meta.prefix(self._meta.cell_of(tenant)), tenant, grant)
 
     def inspect(self, request: limiter_pb2.PermitRequest, tenant: str) -> Inspection:
         """What the rules make of a request. Raises as `ask`, but never PERMITS_EXCEED_LIMIT."""
@@ -185,8 +203,22 @@ class RequestReader:
             shadows=shadows,
             most_on_trial=_least_capacity(rule for rule in rules if rule.shadow),
             permits=cost_of(self._rules.costs.get(namespace, ()), descriptors),
+            ttl_us=max((rule.params.ttl_us for rule in rules if isinstance(rule.params, HELD)), default=0),
             bypass=longest(self._rules.bypasses.get(namespace, ()), tenant, descriptors),
         )
+
+
+def _is_shared(ask: Ask) -> bool:
+    """Whether the same bytes are the same ask at any time."""
+    return ask.bypass is None and not ask.terms.holder
+
+
+def _terms(request: limiter_pb2.PermitRequest, mode: Mode, request_id: str, ttl_us: int) -> Terms:
+    if not (ttl_us or request.allow_partial or request.HasField("max_wait") or request.HasField("hold")):
+        return PLAIN
+    hold_us = request.hold.ToMicroseconds() or ttl_us
+    holder = (request_id or str(uuid.uuid4())) if hold_us and mode is Mode.TAKE else ""
+    return Terms(request.max_wait.ToMicroseconds(), request.allow_partial, holder, hold_us)
 
 
 def _least_capacity(rules: Iterable[Rule]) -> int:
@@ -210,9 +242,14 @@ def _scalar_violations(
     request: limiter_pb2.PermitRequest, permits: int, request_id: str, path: str
 ) -> tuple[Violation, ...]:
     good = 1 <= permits <= MAX_PERMITS or not request.HasField("permits")
-    if good and request.detail in DETAILS and (not request_id or UUID.fullmatch(request_id)):
+    timed = request.HasField("max_wait") or request.HasField("hold")
+    if good and request.detail in DETAILS and not timed and (not request_id or UUID.fullmatch(request_id)):
         return ()
     violations = []
+    if not within(request.max_wait, 0, MAX_WAIT_S):
+        violations.append(Violation(f"{path}max_wait", "must be 0 to 1 hour"))
+    if not within(request.hold, 0, MAX_HOLD_S):
+        violations.append(Violation(f"{path}hold", "must be 0 to 1 day"))
     if not good:
         violations.append(Violation(f"{path}permits", f"must be 1 to {MAX_PERMITS:,}"))
     if request_id and not UUID.fullmatch(request_id):
@@ -237,3 +274,9 @@ def _name_violations(request: limiter_pb2.PermitRequest, path: str) -> tuple[Vio
         if not 1 <= len(value.encode()) <= MAX_VALUE_BYTES:
             violations.append(Violation(field, f"the value must be 1 to {MAX_VALUE_BYTES} bytes long"))
     return tuple(violations)
+
+
+def within(duration: Duration, least_s: float, most_s: float) -> bool:
+    """Whether it is well formed, and between the two."""
+    whole = 0 <= duration.nanos < 1_000_000_000
+    return whole and least_s <= duration.seconds + duration.nanos / 1e9 <= most_s

@@ -16,6 +16,7 @@ from headworks_limiter.domain.patterns import SYNTAX, Pattern
 from headworks_limiter.domain.rule import OnStoreFailure, Override, Rule, Rules
 from headworks_limiter.extras_reader import EXTRAS, ExtrasReader
 from headworks_limiter.limits_reader import KINDS, LIMITS, LimitsReader, Window
+from headworks_limiter.states_reader import STATES
 from headworks_limiter.yaml_nodes import Entry, Mistake, Nodes
 
 __all__ = ["Mistake", "Rules", "RulesError", "content_of", "load", "parse", "parse_one"]
@@ -29,8 +30,10 @@ MAX_OVERRIDES = 256
 MAX_VALUE_BYTES = 256
 DESCRIPTOR_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
 
-RULE_KEYS = ("name", "match", *LIMITS, *KINDS, "shadow", "on_store_failure", "overrides")
+RULE_KEYS = ("name", "match", *LIMITS, *KINDS, "shadow", "count_denied", "upstream", "on_store_failure", "overrides")
 REQUIRED = ("name", "match")
+UPSTREAM = ("learn", "ignore")
+"""What a rule makes of reports about upstreams."""
 OVERRIDE_KEYS = ("tenant", "match", *LIMITS)
 FAILURES = tuple(kind.name.lower() for kind in reversed(OnStoreFailure))
 
@@ -149,9 +152,25 @@ class _RulesFile:
         match = self._match(fields["match"].value) if "match" in fields else ()
         failure = self._failure(fields)
         shadow = "shadow" in fields and self.nodes.boolean(fields["shadow"].value, "shadow") is True
+        counting = self._counting(fields)
+        upstream = self.nodes.choice(fields["upstream"].value, "upstream", UPSTREAM) if "upstream" in fields else ""
+
+        learns = upstream != "ignore"
 
         def rules_of(windows: Sequence[Window]) -> list[Rule]:
-            return [Rule(namespace, name + window.suffix, match, window.params, failure, shadow) for window in windows]
+            return [
+                Rule(
+                    namespace,
+                    name + window.suffix,
+                    match,
+                    window.params,
+                    failure,
+                    shadow,
+                    counting,
+                    learns,
+                )
+                for window in windows
+            ]
 
         windows = self._limits.read(fields, node)
         if windows == [] and "limit" in fields:
@@ -184,6 +203,14 @@ class _RulesFile:
             if tenant is not None and windows is not None:
                 overrides.append(Override(tenant, match, rules_of(windows)))
         return overrides
+
+    def _counting(self, fields: Mapping[str, Entry]) -> bool:
+        if "count_denied" not in fields:
+            return False
+        algorithm = fields["algorithm"].value.value if "algorithm" in fields else ""
+        if algorithm in (*STATES, "leaky_bucket"):
+            self.nodes.mistake(fields["count_denied"].key, f"count_denied: not with algorithm {algorithm}")
+        return self.nodes.boolean(fields["count_denied"].value, "count_denied") is True
 
     def _failure(self, fields: Mapping[str, Entry]) -> OnStoreFailure:
         word = FAILURES[0]

@@ -6,7 +6,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from headworks.limiter.v1 import limiter_pb2, limiter_service_pb2
+from headworks.limiter.v1 import limiter_pb2
+from headworks.limiter.v1 import limiter_service_pb2 as pb
 from headworks_core.context import CallContext
 from headworks_core.errors import InvalidArgument, Reason, ServiceError, Unavailable, Violation
 from headworks_core.serving import MessageStream
@@ -16,7 +17,10 @@ from headworks_limiter.decider import Decider, Outcome
 from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.rule import Rules
+from headworks_limiter.granting import Granting
+from headworks_limiter.leases import Leases
 from headworks_limiter.replies import ResultWriter
+from headworks_limiter.reporting import OutcomeReader, learned
 from headworks_limiter.requests import Detailed, RequestReader, exceeds_limit
 from headworks_limiter.streaming import Consumption
 from headworks_limiter.wire import BatchResponse, RawBatch, RawResults, StreamResponse
@@ -30,6 +34,8 @@ class LimiterServicer:
     def __init__(self, reader: RequestReader, decider: Decider) -> None:
         self._reader = reader
         self._decider = decider
+        self._outcomes = OutcomeReader(reader)
+        self._granting = Granting(reader, decider)
         self._writer = ResultWriter()
         self._streams: set[Consumption] = set()
         self._draining = False
@@ -41,19 +47,15 @@ class LimiterServicer:
         self._decider.counters.fold()
         self._decider.denials.forget()
 
-    async def Check(
-        self, request: limiter_service_pb2.CheckRequest, caller: CallContext
-    ) -> limiter_service_pb2.CheckResponse:
+    async def Check(self, request: pb.CheckRequest, caller: CallContext) -> pb.CheckResponse:
         """What Consume would answer now."""
-        reply = limiter_service_pb2.CheckResponse()
+        reply = pb.CheckResponse()
         await self._decide(reply.decision, request.request, caller, Mode.LOOK)
         return reply
 
-    async def Consume(
-        self, request: limiter_service_pb2.ConsumeRequest, caller: CallContext
-    ) -> limiter_service_pb2.ConsumeResponse:
+    async def Consume(self, request: pb.ConsumeRequest, caller: CallContext) -> pb.ConsumeResponse:
         """Take permits from every matched rule, or from none."""
-        reply = limiter_service_pb2.ConsumeResponse()
+        reply = pb.ConsumeResponse()
         await self._decide(reply.decision, request.request, caller, Mode.TAKE)
         return reply
 
@@ -81,6 +83,40 @@ class LimiterServicer:
             await consumption.run()
         finally:
             self._streams.discard(consumption)
+
+    async def ReportOutcome(self, request: pb.ReportOutcomeRequest, caller: CallContext) -> pb.ReportOutcomeResponse:
+        """Let rules learn from what an upstream answered."""
+        ask, feedback = self._outcomes.read(request, caller.tenant)
+        return learned(await self._decider.report(ask, feedback))
+
+    async def Settle(self, request: pb.SettleRequest, caller: CallContext) -> pb.SettleResponse:
+        """What a grant has cost."""
+        return await self._granting.settle(request, caller)
+
+    async def Release(self, request: pb.ReleaseRequest, caller: CallContext) -> pb.ReleaseResponse:
+        """A grant holds nothing any more."""
+        return await self._granting.release(request, caller)
+
+    async def Renew(self, request: pb.RenewRequest, caller: CallContext) -> pb.RenewResponse:
+        """A grant holds on."""
+        return await self._granting.renew(request, caller)
+
+    async def LeaseQuota(self, request: pb.LeaseQuotaRequest, caller: CallContext) -> pb.LeaseQuotaResponse:
+        """Permits in advance."""
+        return await self._granting.lease(request, caller)
+
+    async def ReturnQuota(self, request: pb.ReturnQuotaRequest, caller: CallContext) -> pb.ReturnQuotaResponse:
+        """What was not spent comes back."""
+        return await self._granting.give_back(request, caller)
+
+    async def PlanBatches(self, request: pb.PlanBatchesRequest, caller: CallContext) -> pb.PlanBatchesResponse:
+        """Batches that fit."""
+        return await self._granting.plan(request, caller)
+
+    @property
+    def leases(self) -> Leases:
+        """The quota that is on lease."""
+        return self._granting.leases
 
     async def drain(self) -> None:
         """Send the callers of streams elsewhere, once they have their answers."""

@@ -6,6 +6,7 @@ from headworks_core.metrics import Metrics, one
 
 from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.decider import Decider
+from headworks_limiter.leases import Leases
 from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules_in_use import RulesInUse
 from headworks_limiter.store.breaker import Breaker, Breakers
@@ -43,6 +44,16 @@ def add_metrics(metrics: Metrics, decider: Decider, breaker: Breaker | Breakers,
     about = "Servers of the store that are asked only now and then, as they fail"
     metrics.gauge(f"{PREFIX}.store.held_back", "", about, (), one(lambda: breaker.open))
     metrics.gauge(f"{PREFIX}.local.buckets", "{bucket}", "Buckets kept in this process", (), one(lambda: len(local)))
+
+
+def add_lease_metrics(metrics: Metrics, leases: Leases) -> None:
+    """Tell what is on lease."""
+    about = "Permits given on lease"
+    metrics.counter(f"{PREFIX}.leases.permits", "{permit}", about, (), one(lambda: leases.granted))
+    about = "Permits on lease that may still be spent"
+    metrics.gauge(f"{PREFIX}.leases.outstanding", "{permit}", about, (), one(lambda: leases.outstanding))
+    about = "Permits by which limits may be exceeded at most, for they are on lease and may be spent late"
+    metrics.gauge(f"{PREFIX}.over_admission.bound", "{permit}", about, (), one(lambda: leases.bound))
 
 
 def add_rule_metrics(

@@ -36,8 +36,12 @@ namespaces:
   api:
     rules:
       - {name: per-k, match: {k: "*"}, limit: 1000, per: 1m}
+  held:
+    rules:
+      - {name: slots, match: {k: "*"}, algorithm: concurrency, limit: 100, ttl: 1d}
 """
 TIMEOUT_S = 20.0
+SETTLED, RELEASED, RENEWED, RETURNED = GRANTS = [f"01890a5d-ac96-774b-bcce-b302099a805{n}" for n in range(4)]
 RESTLESS = (":seq", ":lease", ":waiters", ":worker:", ":workers")
 """Keys that replicas change by themselves, or whose numbers may have gaps."""
 
@@ -128,6 +132,13 @@ GOOD: dict[str, Callable[[World], Message]] = {
     "Consume": lambda _: limiter.ConsumeRequest(request=_permits()),
     "ConsumeBatch": lambda _: limiter.ConsumeBatchRequest(requests=[_permits()]),
     "ConsumeStream": lambda _: limiter.ConsumeStreamRequest(requests=[_permits()]),
+    "ReportOutcome": lambda _: limiter.ReportOutcomeRequest(namespace="api", descriptors={"k": "v"}, status=200),
+    "Settle": lambda _: limiter.SettleRequest(grant_id=SETTLED, permits=1),
+    "Release": lambda _: limiter.ReleaseRequest(grant_id=RELEASED),
+    "Renew": lambda _: limiter.RenewRequest(grant_id=RENEWED),
+    "LeaseQuota": lambda _: limiter.LeaseQuotaRequest(namespace="api", descriptors={"k": "v"}, permits=1),
+    "ReturnQuota": lambda _: limiter.ReturnQuotaRequest(lease_id=RETURNED, spent=1),
+    "PlanBatches": lambda _: limiter.PlanBatchesRequest(namespace="api", descriptors={"k": "v"}, items=1),
     "ExplainRules": lambda _: limiter_admin.ExplainRulesRequest(namespace="api", descriptors={"k": "v"}),
     "ResetBuckets": lambda _: limiter_admin.ResetBucketsRequest(namespace="api", descriptors={"k": "v"}),
     "ListRules": lambda _: limiter_admin.ListRulesRequest(),
@@ -183,4 +194,9 @@ async def running_world(valkey_url: str, folder: Path, **settings: Any) -> Async
             method = scheduler.DESCRIPTOR.services_by_name["SchedulerService"].methods_by_name["SubmitJob"]
             async with world.channel(f"{api}SchedulerService") as channel:
                 (submitted,) = await ask(channel, method, world.good(method))
+            method = limiter.DESCRIPTOR.services_by_name["LimiterService"].methods_by_name["Consume"]
+            async with world.channel("headworks.limiter.v1.LimiterService") as channel:
+                for grant in GRANTS:
+                    held = limits.PermitRequest(namespace="held", descriptors={"k": "v"}, request_id=grant)
+                    await ask(channel, method, limiter.ConsumeRequest(request=held))
             yield World(redis, served, submitted.name)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import time
 import grpc
 import pytest
 from headworks.limiter.v1 import limiter_pb2
-from headworks_client import Decision, LimiterClient, PermitRequest, Refusal, RuleStatus
+from headworks_client import Decision, Learned, LimiterClient, PermitRequest, Refusal, RuleStatus
 from headworks_client.durations import to_duration
 from headworks_core import telemetry
 from headworks_core.errors import InvalidArgument, NotFound, Reason, ServiceError, Unavailable, Violation
@@ -111,6 +111,29 @@ async def test_a_failed_call_fails_only_its_own_part_of_a_batch(api: FakeApi, li
 
     assert all(isinstance(outcome, InvalidArgument) for outcome in outcomes[:500])
     assert isinstance(outcomes[500], Decision)
+
+
+async def test_an_upstreams_answer_is_reported_without_what_is_none_of_the_limiters_business(
+    api: FakeApi, limiter: LimiterClient
+) -> None:
+    headers = {"Retry-After": "2", "Set-Cookie": "secret"}
+    told = await limiter.report_outcome("n", {"host": "h"}, 429, headers, latency_s=0.25, grant_id="g")
+
+    assert told == Learned(1.5, ("upstream",))
+    (request,) = api.requests
+    assert (request.namespace, dict(request.descriptors)) == ("n", {"host": "h"})
+    assert (request.status, request.grant_id, request.latency.ToMicroseconds()) == (429, "g", 250_000)
+    assert dict(request.headers) == {"retry-after": "2"}
+    assert await limiter.report_outcome("n", {"host": "h"}, 0) == Learned(0.0, ())
+    assert not api.requests[1].HasField("latency")
+    assert not api.requests[1].HasField("grant_id")
+
+
+async def test_a_report_is_never_repeated(api: FakeApi, limiter: LimiterClient) -> None:
+    api.failures.append(grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(Unavailable):
+        await limiter.report_outcome("n", {"host": "h"}, 200)
+    assert len(api.requests) == 1
 
 
 async def test_a_sampled_caller_has_a_span_for_the_call_and_its_context_travels(

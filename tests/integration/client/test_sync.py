@@ -15,6 +15,7 @@ from headworks.scheduler.v1 import job_pb2
 from headworks_client import (
     JobCancelled,
     JobFailed,
+    Learned,
     PermitRequest,
     Submission,
     SyncLimiterClient,
@@ -50,9 +51,12 @@ async def test_permits_are_asked_for_and_counted(api: FakeApi) -> None:
             assert limiter.consume("api", {"user": "a"}, 3).permits == 3
             good, bad = limiter.consume_batch([PermitRequest("api", {"user": "a"}), PermitRequest("api", {"bad": "a"})])
             assert (isinstance(good, Exception), isinstance(bad, Exception)) == (False, True)
+            learned = limiter.report_outcome("api", {"user": "a"}, 429, {"Retry-After": "2"}, latency_s=0.5)
+            assert learned == Learned(1.5, ("upstream",))
 
     await caller(work)
-    assert [metadata["headworks-tenant"] for metadata in api.metadata] == ["t1"] * 3
+    assert [metadata["headworks-tenant"] for metadata in api.metadata] == ["t1"] * 4
+    assert dict(api.requests[-1].headers) == {"retry-after": "2"}
 
 
 async def test_a_call_is_repeated_under_its_request_id_and_a_refusal_is_typed(api: FakeApi) -> None:

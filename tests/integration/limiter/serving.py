@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Limiter:
     channel: grpc.aio.Channel
     tenant: str = "default"
     metadata: tuple[tuple[str, str], ...] = ()
+    address: str = ""
+    """Where it listens, for clients of other kinds."""
 
     @property
     def stub(self) -> Any:
@@ -55,11 +57,11 @@ class Limiter:
 
     def of(self, tenant: str) -> Limiter:
         """The same limiter for another tenant."""
-        return Limiter(self.channel, tenant, self.metadata)
+        return replace(self, tenant=tenant)
 
     def traced(self, traceparent: str) -> Limiter:
         """The same limiter, called from this trace."""
-        return Limiter(self.channel, self.tenant, (("traceparent", traceparent),))
+        return replace(self, metadata=(("traceparent", traceparent),))
 
     def _options(self) -> Mapping[str, Any]:
         return {"metadata": (("headworks-tenant", self.tenant), *self.metadata), "timeout": 60}
@@ -92,7 +94,7 @@ async def running(redis_url: str, rules: str, **settings: Any) -> AsyncIterator[
             limiter_app(chosen) as port,
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
-            yield Limiter(channel)
+            yield Limiter(channel, address=f"127.0.0.1:{port}")
 
 
 async def refused_at_start(redis_url: str, kind: type[ServiceError], why: str) -> None:

@@ -23,26 +23,22 @@ RULE = Rule("api", "rate", (), Gcra(10, 3_000 * 86_400 * 1_000_000, 10))
 CALLER = CallContext()
 
 
-class Counted:
-    """The store inside, and which cells and how many buckets each script call had."""
+class Counted(RedisBuckets):
+    """The store, and which cells and how many buckets each script call had."""
 
-    def __init__(self, inner: RedisBuckets) -> None:
-        self._inner = inner
-        self.calls: list[tuple[set[int], int]] = []
+    calls: list[tuple[set[int], int]]
 
-    async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> Sequence[Verdict]:
+    async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """As the store does."""
         self.calls.append(({ask.cell for ask in asks}, sum(len(ask.buckets) for ask in asks)))
-        return await self._inner.decide(asks, traceparent=traceparent)
-
-    async def reset(self, keys: Sequence[str]) -> int:
-        """As the store does."""
-        return await self._inner.reset(keys)
+        return await super().decide(asks, traceparent=traceparent)
 
 
 @pytest.fixture
 def store(redis: Redis) -> Counted:
-    return Counted(RedisBuckets(redis, timeout_s=10))
+    counted = Counted(redis, timeout_s=10)
+    counted.calls = []
+    return counted
 
 
 @pytest.fixture

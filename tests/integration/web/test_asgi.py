@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from headworks_client.web import LimitMiddleware, client_ip, header, route
 from headworks_client.web.asgi import TRY_AGAIN
 from starlette.applications import Starlette
@@ -23,8 +21,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.integration.limiter.serving import running
+from tests.integration.web.serving import serving
 from tests.support.ports import free_port
-from tests.support.wait import wait_until
 
 RULES = """
 namespaces:
@@ -57,31 +55,11 @@ def app(**options: Any) -> Starlette:
 
 
 @asynccontextmanager
-async def serving(made: Starlette) -> AsyncIterator[str]:
-    """Its address."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(made, log_level="error", lifespan="on", proxy_headers=False))
-    running_server = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        await wait_until(lambda: _started(server), 10, what="the HTTP server")
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running_server
-        listening.close()
-
-
-async def _started(server: uvicorn.Server) -> bool:
-    return server.started
-
-
-@asynccontextmanager
 async def limited(**options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of an application behind a limiter."""
-    port = free_port()
     async with (
-        running("memory:", RULES, address=f"127.0.0.1:{port}"),
-        serving(app(limiter=f"127.0.0.1:{port}", **options)) as address,
+        running("memory:", RULES) as limiter,
+        serving(app(limiter=limiter.address, **options)) as address,
         httpx.AsyncClient(base_url=f"http://{address}") as client,
     ):
         yield client
@@ -146,10 +124,11 @@ async def test_costs_and_paths_that_are_left_out() -> None:
         assert (await client.get("/big")).status_code == 429
         assert (await client.head("/big")).status_code == 429
         assert (await client.get("/small")).status_code == 200
-    async with limited(cost=6) as client:
-        never = await client.get("/x")
-    assert (never.status_code, "retry-after" in never.headers) == (429, False)
-    assert "can ever hold" in never.json()["detail"]
+    for cost in (6, 10**30):
+        async with limited(cost=cost) as client:
+            never = await client.get("/x")
+        assert (never.status_code, "retry-after" in never.headers) == (429, False)
+        assert "can ever hold" in never.json()["detail"]
 
 
 async def test_only_proxies_that_are_trusted_say_who_calls() -> None:
@@ -163,6 +142,13 @@ async def test_only_proxies_that_are_trusted_say_who_calls() -> None:
             assert answer.status_code == 200
         answers = [await client.get("/x", headers={"x-forwarded-for": "1.1.1.1, 203.0.113.0"}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+
+
+async def test_values_that_are_too_long_for_the_limiter_get_nobody_past_it() -> None:
+    describe = {"ip": client_ip(), "key": header("x-api-key"), "route": route}
+    async with limited(describe=describe) as client:
+        answers = [await client.get("/" + "x" * 400, headers={"x-api-key": f"{n}" * 300}) for n in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
 
 
 @pytest.mark.parametrize(("wish", "status"), [("allow", 200), ("deny", 503)])

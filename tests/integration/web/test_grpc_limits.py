@@ -106,10 +106,9 @@ SERVERS = {"aio": aio_server, "sync": sync_server}
 @pytest.fixture(params=SERVERS)
 async def target(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A server behind a limiter."""
-    port = free_port()
     async with (
-        running("memory:", RULES, address=f"127.0.0.1:{port}"),
-        SERVERS[request.param](f"127.0.0.1:{port}", namespace="api", describe=DESCRIBE) as address,
+        running("memory:", RULES) as limiter,
+        SERVERS[request.param](limiter.address, namespace="api", describe=DESCRIBE) as address,
     ):
         yield address
 

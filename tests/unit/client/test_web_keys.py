@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from headworks_client.web.keys import client_ip, header, route
+from headworks_client.web.keys import bearer, client_ip, first_of, header, route, user
 
 
 def scope(client: str | None = "10.0.0.1", *forwarded: str, **headers: str) -> dict[str, Any]:
@@ -60,3 +60,36 @@ def test_headers_and_routes() -> None:
     assert header("X-Api-Key")(scope(x_api_key="")) is None
     assert header("X-Api-Key")(scope()) is None
     assert route(scope()) == "GET /x"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Basic abc", None),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("", None),
+    ],
+)
+def test_tokens(authorization: str, token: str | None) -> None:
+    assert bearer(scope(authorization=authorization)) == token
+
+
+class Person:
+    """As authentication middlewares have them."""
+
+    def __init__(self, name: str, *, signed_in: bool = True) -> None:
+        self.display_name = name
+        self.is_authenticated = signed_in
+        self.number = 7
+
+
+def test_users_count_by_name_and_by_address_who_is_not_signed_in() -> None:
+    anonymous, ann = scope() | {"user": Person("", signed_in=False)}, scope() | {"user": Person("ann")}
+    assert (user()(scope()), user()(anonymous), user()(ann)) == (None, None, "ann")
+    assert user(lambda person: person.number)(ann) == "7"
+    assert user(str)(scope() | {"user": "ben"}) == "ben"
+    caller = first_of(user(), client_ip())
+    assert [caller(each) for each in (ann, anonymous, scope(None))] == ["ann", "10.0.0.1", None]

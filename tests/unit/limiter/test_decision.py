@@ -18,33 +18,33 @@ WINDOW: Params = FixedWindow(4, Period(us=60 * SECOND_US))
 
 
 def test_mixed_algorithms_are_taken_from_together() -> None:
-    answer, outcomes, states = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
+    answer, outcomes, states, *_ = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
     assert answer is Answer.ALLOWED
     assert [outcome.remaining for outcome in outcomes] == [7, 1]
     assert states == [f"{NOW_US}:300000:100000", f"{NOW_US + 60 * SECOND_US}:3"]
 
 
 def test_one_refusal_leaves_every_bucket_as_it_was() -> None:
-    _, _, states = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
-    answer, outcomes, after = decide([(states[0], GCRA), (states[1], WINDOW)], 2, Mode.TAKE, NOW_US)
+    _, _, states, *_ = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
+    answer, outcomes, after, *_ = decide([(states[0], GCRA), (states[1], WINDOW)], 2, Mode.TAKE, NOW_US)
     assert answer is Answer.REFUSED
     assert after == states
     assert outcomes == [(True, 7, 300_000, 0), (False, 1, 60 * SECOND_US, 60 * SECOND_US)]
 
 
 def test_a_rule_on_trial_refuses_nothing_and_is_taken_from_only_where_it_allows_it() -> None:
-    _, _, states = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
+    _, _, states, *_ = decide([(None, GCRA), (None, WINDOW)], 3, Mode.TAKE, NOW_US)
     known = [(states[0], GCRA), (states[1], WINDOW)]
-    answer, outcomes, after = decide(known, 2, Mode.TAKE, NOW_US, shadows=[1])
+    answer, outcomes, after, *_ = decide(known, 2, Mode.TAKE, NOW_US, shadows=[1])
     assert answer is Answer.ALLOWED
     assert [outcome.allowed for outcome in outcomes] == [True, False]
     assert after == [f"{NOW_US}:500000:100000", states[1]]
-    answer, outcomes, after = decide([(states[1], WINDOW), (states[0], GCRA)], 2, Mode.TAKE, NOW_US, shadows=[1])
+    answer, outcomes, after, *_ = decide([(states[1], WINDOW), (states[0], GCRA)], 2, Mode.TAKE, NOW_US, shadows=[1])
     assert (answer, after) == (Answer.REFUSED, [states[1], states[0]])
 
 
 def test_a_look_says_whether_permits_would_be_given_and_what_is_there_now() -> None:
-    answer, outcomes, after = decide([(None, GCRA)], 3, Mode.LOOK, NOW_US)
+    answer, outcomes, after, *_ = decide([(None, GCRA)], 3, Mode.LOOK, NOW_US)
     assert (answer, outcomes, after) == (Answer.ALLOWED, [(True, 10, 0, 0)], [None])
 
 
@@ -69,7 +69,7 @@ def test_waiting_for_the_governing_rule_is_exactly_enough(rules: list[Params], w
     now_us = NOW_US
     for passed_us, permits in walk:
         now_us += passed_us
-        answer, outcomes, after = decide(list(zip(states, rules, strict=True)), permits, Mode.TAKE, now_us)
+        answer, outcomes, after, *_ = decide(list(zip(states, rules, strict=True)), permits, Mode.TAKE, now_us)
         if answer is Answer.REFUSED:
             assert list(after) == states
             wait_us = outcomes[governing(outcomes)].retry_after_us

@@ -6,6 +6,17 @@ app.add_middleware(LimitMiddleware, limiter="127.0.0.1:50051", namespace="api",
 
 from headworks_client.web.asgi import LimitMiddleware
 from headworks_client.web.headers import Dialect, limit_headers, problem
-from headworks_client.web.keys import client_ip, header, route
+from headworks_client.web.keys import bearer, client_ip, first_of, header, route, user
 
-__all__ = ["Dialect", "LimitMiddleware", "client_ip", "header", "limit_headers", "problem", "route"]
+__all__ = [
+    "Dialect",
+    "LimitMiddleware",
+    "bearer",
+    "client_ip",
+    "first_of",
+    "header",
+    "limit_headers",
+    "problem",
+    "route",
+    "user",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatchcase
@@ -11,7 +10,9 @@ from typing import Any, Literal
 from headworks_core.errors import Reason, ServiceError
 
 from headworks_client.decisions import Decision
+from headworks_client.descriptors import descriptors, permits
 from headworks_client.limiter import LimiterClient
+from headworks_client.web.answers import about, raw
 from headworks_client.web.headers import JSON, Dialect, Headers, limit_headers, problem
 from headworks_client.web.keys import Key, Scope, client_ip, route
 
@@ -93,31 +94,26 @@ class LimitMiddleware:
             return {}
         if any(fnmatchcase(scope.get("path", ""), pattern) for pattern in self._exclude):
             return {}
-        values = ((name, key(scope)) for name, key in self._describe.items())
-        return {name: value for name, value in values if value}
+        return descriptors((name, key(scope)) for name, key in self._describe.items())
 
     async def _ask(self, scope: Scope, descriptors: Mapping[str, str]) -> Decision:
         if self._client is None:
             self._client = LimiterClient(self._target, tenant=self._tenant)
             self._client.open()
-        permits = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(scope)
+        cost = self._cost if self._cost is None or isinstance(self._cost, int) else self._cost(scope)
         detail_all = self._dialect is Dialect.RATELIMIT
-        return await self._client.consume(self._namespace, descriptors, permits, detail_all=detail_all)
+        return await self._client.consume(self._namespace, descriptors, permits(cost), detail_all=detail_all)
 
     async def _undecided(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
         if error.reason is Reason.PERMITS_EXCEED_LIMIT:  # asking again would never help
-            await _answer(scope, send, 429, _problem(429, "Too Many Requests", error.message), [])
+            await _answer(scope, send, 429, about(429, "Too Many Requests", error.message), [])
             return
         log.warning("the limiter did not decide: %s (%s)", error.message, self._on_unavailable)
         if self._on_unavailable == "allow":
             await self._app(scope, receive, send)
         else:
-            body = _problem(503, "Service Unavailable", "the limiter cannot be asked")
+            body = about(503, "Service Unavailable", "the limiter cannot be asked")
             await _answer(scope, send, 503, body, [("retry-after", "1")])
-
-
-def _problem(status: int, title: str, detail: str) -> bytes:
-    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
 
 
 def _adding(extra: Headers, send: Send) -> Send:
@@ -126,7 +122,7 @@ def _adding(extra: Headers, send: Send) -> Send:
 
     async def adding(message: Message) -> None:
         if message["type"] in {"http.response.start", "websocket.accept"}:
-            message = {**message, "headers": [*message.get("headers", ()), *_raw(extra)]}
+            message = {**message, "headers": [*message.get("headers", ()), *raw(extra)]}
         await send(message)
 
     return adding
@@ -140,10 +136,6 @@ async def _answer(scope: Scope, send: Send, status: int, body: bytes, extra: Hea
             await send({"type": "websocket.close", "code": TRY_AGAIN})
             return
         kind = "websocket.http"
-    headers = _raw([("content-type", JSON), ("content-length", str(len(body))), *extra])
+    headers = raw([("content-type", JSON), ("content-length", str(len(body))), *extra])
     await send({"type": f"{kind}.response.start", "status": status, "headers": headers})
     await send({"type": f"{kind}.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
-
-
-def _raw(headers: Headers) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -26,6 +26,37 @@ def header(name: str) -> Key:
     return read
 
 
+def bearer(scope: Scope) -> str | None:
+    """The token of `Authorization: Bearer`. Let what has checked it come first: anybody can invent another one."""
+    scheme, _, token = (header("authorization")(scope) or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def user(read: Callable[[Any], object] = lambda user: user.display_name) -> Key:
+    """The user that an authentication middleware further out has found (`scope["user"]`), as `read` tells them apart.
+
+    Starlette's and FastAPI's has a `display_name`; elsewhere tell what it is: `user(lambda user: user.id)`. None for a
+    request without a user, or whose user says that they are not authenticated.
+    """
+
+    def value(scope: Scope) -> str | None:
+        found = scope.get("user")
+        if found is None or not getattr(found, "is_authenticated", True):
+            return None
+        return str(read(found)) or None
+
+    return value
+
+
+def first_of(*keys: Key) -> Key:
+    """The first value there is: `first_of(user(), client_ip())` counts by user, and by address who is not signed in."""
+
+    def read(scope: Scope) -> str | None:
+        return next((value for key in keys if (value := key(scope))), None)
+
+    return read
+
+
 def client_ip(*, trusted: Sequence[str] = (), ipv6_prefix: int = 64) -> Key:
     """The address of the client: of the connection, or what proxies that are `trusted` say of it.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+from headworks_limiter.domain.algorithms import Rate
 from headworks_limiter.domain.bypass import Bypass, longest
 from headworks_limiter.domain.costs import DEFAULT, cost_of
 from headworks_limiter.domain.fixed_window import FixedWindow
@@ -112,6 +113,8 @@ def _whom(override: Override) -> dict[str, Any]:
 
 def _limit(rule: Rule) -> str:
     params = rule.params
+    if not isinstance(params, get_args(Rate)):
+        return f"{params.capacity:,} {params.thresholds[0]}"
     period = params.period if isinstance(params, FixedWindow) else Period(us=params.period_us)
     burst = f", burst {params.capacity:,}" if params.capacity != params.limit else ""
     return f"{params.limit:,}/{short(period)} {params.thresholds[0]}{burst}"

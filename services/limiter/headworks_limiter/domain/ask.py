@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headworks_limiter.domain.bypass import Bypass
-from headworks_limiter.domain.decision import Answer, Mode, governing
+from headworks_limiter.domain.decision import PLAIN, Answer, Mode, Terms, governing
 from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Bucket, OnStoreFailure
 
@@ -26,6 +26,12 @@ class Ask:
     fingerprint: str = ""
     bypass: Bypass | None = None
     """What lets it through without asking any bucket."""
+    terms: Terms = PLAIN
+
+    @property
+    def counting(self) -> list[int]:
+        """The indexes of the buckets whose rules count what they refuse."""
+        return [index for index, bucket in enumerate(self.buckets) if bucket.rule.count_denied]
 
     @property
     def on_store_failure(self) -> OnStoreFailure:
@@ -45,6 +51,10 @@ class Verdict:
     degraded: bool = False
     shadows: Sequence[int] = ()
     """The indexes of the buckets whose rules refuse nothing."""
+    wait_us: int = 0
+    """How long from now the permits begin."""
+    grant_id: str = ""
+    """What the grant is called, if it may be settled."""
 
     @property
     def allowed(self) -> bool:

@@ -65,6 +65,18 @@ def take(state: str | None, permits: int, params: FixedWindow, now_us: int) -> t
     return _outcome(params, taken, end - now_us, allowed=True), f"{end}:{taken}"
 
 
+def settle(state: str | None, more: int, params: FixedWindow, start_us: int, now_us: int) -> str | None:
+    """The state when a grant of `start_us` cost so many permits more, or if negative fewer, than it took.
+
+    Only in the window that it was taken from; there it may be more than the limit.
+    """
+    end, taken = map(int, state.split(":")) if state else (0, 0)
+    own_end = (end_after if params.first_hit else calendar_end)(start_us, params.period)
+    if now_us >= end or start_us >= end or own_end < end:
+        return state
+    return f"{end}:{max(0, taken + more)}"
+
+
 def _outcome(params: FixedWindow, taken: int, left_us: int, *, allowed: bool) -> RuleOutcome:
     remaining = max(0, params.limit - taken)
     return RuleOutcome(allowed, remaining, left_us if taken else 0, 0 if allowed else left_us)

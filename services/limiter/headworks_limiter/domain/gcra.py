@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Self
 
+from headworks_limiter.domain import calendar
+from headworks_limiter.domain.calendar import Level
 from headworks_limiter.domain.outcome import RuleOutcome
 
 MAX_UNITS = 2**53 - 1
@@ -66,35 +68,57 @@ def take(state: str | None, permits: int, params: Gcra, now_us: int) -> tuple[Ru
     """Take `permits` (0 to the capacity; 0 only looks), if the bucket has them; otherwise the state stays as it is.
 
     A state is `at:level:permit_units`: how many units were taken at the microsecond `at`, and how many a permit was
-    then. None is a full bucket. While the clock is behind `at` nothing drains, so stepping back never grants. A changed
-    limit applies at once to the permits already taken; a part of a permit then counts as a whole one.
+    then; what is promised for later follows, see `calendar`. None is a full bucket. While the clock is behind `at`
+    nothing drains, so stepping back never grants. A changed limit applies at once to the permits already taken; a part
+    of a permit then counts as a whole one.
     """
-    at, level = _read(state, params, now_us)
-    behind_us = max(0, at - now_us)
-    level = max(0, level - max(0, now_us - at) * params.us_units)
-    missing = level - (params.capacity_units - permits * params.permit_units)
-    if missing > 0:
-        return _outcome(params, level, behind_us, behind_us + _ceil(missing, params.us_units)), state
+    level = _read(state, params, now_us)
+    room, wanted = calendar.room(level, params.capacity_units, params.us_units), permits * params.permit_units
+    if permits and wanted > room:
+        retry_at = calendar.earliest(level, wanted, params.capacity_units, params.us_units)
+        return _outcome(params, level, room, now_us, retry_at - now_us), state
     if permits == 0:
-        return _outcome(params, level, behind_us, 0), state
-    level += permits * params.permit_units
-    return _outcome(params, level, behind_us, 0), f"{max(at, now_us)}:{level}:{params.permit_units}"
+        return _outcome(params, level, room, now_us, 0), state
+    level = level._replace(level=level.level + wanted)
+    return _outcome(params, level, room - wanted, now_us, 0), calendar.write(level, params.permit_units)
 
 
-def _read(state: str | None, params: Gcra, now_us: int) -> tuple[int, int]:
-    if state is None:
-        return now_us, 0
-    at, level, permit_units = map(int, state.split(":"))
-    if permit_units != params.permit_units:
-        level = min(_ceil(level, permit_units), params.burst) * params.permit_units
-    return at, min(level, params.capacity_units)
+def earliest(state: str | None, permits: int, params: Gcra, from_us: int, now_us: int) -> int | None:
+    """The first time, `from_us` or later, for which so many permits can be promised; None: too much is already."""
+    level = _read(state, params, now_us)
+    if len(level.booked) >= calendar.MAX_BOOKINGS:
+        return None
+    level = calendar.advance(level, max(level.at, from_us), params.us_units)
+    return calendar.earliest(level, permits * params.permit_units, params.capacity_units, params.us_units)
 
 
-def _outcome(params: Gcra, level: int, behind_us: int, retry_after_us: int) -> RuleOutcome:
-    remaining = (params.capacity_units - level) // params.permit_units
-    reset_after_us = behind_us + _ceil(level, params.us_units)
-    return RuleOutcome(retry_after_us == 0, remaining, reset_after_us, retry_after_us)
+def book(state: str | None, permits: int, params: Gcra, start_us: int, now_us: int) -> str:
+    """The state after so many permits were promised for a time that `earliest` gave."""
+    level = calendar.promise(_read(state, params, now_us), start_us, permits * params.permit_units)
+    return calendar.write(level, params.permit_units)
 
 
-def _ceil(dividend: int, divisor: int) -> int:
-    return -(-dividend // divisor)
+def settle(state: str | None, more: int, params: Gcra, start_us: int, now_us: int) -> str | None:
+    """The state when a grant that began at `start_us` cost so many permits more, or if negative fewer, than it took.
+
+    What has drained since cannot come back, nor what is more than the bucket holds be taken.
+    """
+    level = _read(state, params, now_us)
+    units = abs(more) * params.permit_units
+    if more > 0:
+        level = level._replace(level=min(params.capacity_units, level.level + units))
+    elif start_us > level.at:
+        level = calendar.withdraw(level, start_us, units)
+    else:
+        back = max(0, units - (level.at - start_us) * params.us_units)
+        level = level._replace(level=max(0, level.level - back))
+    return calendar.write(level, params.permit_units)
+
+
+def _read(state: str | None, params: Gcra, now_us: int) -> Level:
+    return calendar.read(state, params.permit_units, params.burst, params.us_units, now_us)
+
+
+def _outcome(params: Gcra, level: Level, room: int, now_us: int, retry_after_us: int) -> RuleOutcome:
+    reset_at = calendar.drained(level, 0, params.us_units)
+    return RuleOutcome(retry_after_us == 0, max(0, room) // params.permit_units, reset_at - now_us, retry_after_us)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
 
-from headworks_limiter.domain.algorithms import Params
+from headworks_limiter.domain.algorithms import HELD, REPORTED, Params
 from headworks_limiter.domain.bypass import Bypass
 from headworks_limiter.domain.costs import Cost
 from headworks_limiter.domain.matching import Match, fits, mismatch
@@ -35,15 +35,22 @@ class Rule:
     on_store_failure: OnStoreFailure = OnStoreFailure.ERROR
     shadow: bool = False
     """It counts and tells, and refuses nothing."""
+    count_denied: bool = False
+    """Requests that are refused take from it too."""
+    learns: bool = True
+    """What upstreams are reported to say blocks it."""
     overrides: Sequence[Override] = ()
     """The first that fits stands in for this rule."""
     id: str = field(init=False)
     """What its buckets are kept under: all of it but the thresholds, so that changing those keeps the buckets."""
 
+    certain: bool = field(init=False)
+    """Its refusals hold until their retry_after, whatever others do."""
     near: int = field(init=False)
     """Permits left at which four fifths of a bucket are used."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "certain", not (self.count_denied or isinstance(self.params, (*HELD, *REPORTED))))
         object.__setattr__(self, "near", self.params.capacity // 5)
         object.__setattr__(self, "id", f"{self.namespace}/{self.name}/{self.params.kind}")
 

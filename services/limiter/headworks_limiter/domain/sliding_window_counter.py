@@ -73,6 +73,19 @@ def take(state: str | None, permits: int, params: SlidingWindowCounter, now_us: 
     return _outcome(start, before, taken, remaining, 0, params, now_us), f"{start}:{before}:{taken}"
 
 
+def settle(state: str | None, more: int, params: SlidingWindowCounter, start_us: int, now_us: int) -> str | None:
+    """The state when a grant of `start_us` cost so many permits more, or if negative fewer, than it took.
+
+    Only in the window that it was taken from, while that counts, and at most up to the limit.
+    """
+    start, before, taken = _read(state, params, now_us)
+    if start <= start_us < start + params.period_us:
+        taken = min(params.limit, max(0, taken + more))
+    elif start - params.period_us <= start_us < start:
+        before = min(params.limit, max(0, before + more))
+    return f"{start}:{before}:{taken}"
+
+
 def _read(state: str | None, params: SlidingWindowCounter, now_us: int) -> tuple[int, int, int]:
     this = now_us - now_us % params.period_us
     if state is None:

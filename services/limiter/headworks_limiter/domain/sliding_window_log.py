@@ -65,6 +65,19 @@ def take(state: str | None, permits: int, params: SlidingWindowLog, now_us: int)
     return RuleOutcome(True, params.limit - taken - permits, log[-1][0] + params.period_us - now_us, 0), after
 
 
+def settle(state: str | None, more: int, params: SlidingWindowLog, start_us: int, now_us: int) -> str | None:
+    """The state when a grant of `start_us` cost so many permits more, or if negative fewer, than it took.
+
+    It counts at the time of the grant, if that still counts; there it may be more than the limit.
+    """
+    log = [(at, taken) for at, taken in _read(state) if at + params.period_us > now_us]
+    for index, (at, taken) in enumerate(log):
+        if at >= start_us > now_us - params.period_us:
+            log[index] = at, max(0, taken + more)
+            break
+    return ",".join(f"{at}:{count}" for at, count in log if count) or None
+
+
 def _read(state: str | None) -> list[tuple[int, int]]:
     entries = [entry.split(":") for entry in state.split(",")] if state else []
     return [(int(at), int(taken)) for at, taken in entries]

@@ -66,6 +66,19 @@ def take(state: str | None, permits: int, params: TokenBucket, now_us: int) -> t
     return _outcome(params, at, taken, now_us, 0), f"{at}:{taken}"
 
 
+def settle(state: str | None, more: int, params: TokenBucket, start_us: int, now_us: int) -> str | None:
+    """The state when a grant of `start_us` cost so many permits more, or if negative fewer, than it took.
+
+    Tokens that have come since cannot come back, nor more be taken than the bucket holds.
+    """
+    at, taken = _read(state, params, now_us)
+    if more < 0:
+        come = -(-max(0, now_us - start_us) // params.period_us) * params.limit
+        more = min(0, more + come)
+    taken = min(params.burst, max(0, taken + more))
+    return f"{at}:{taken}"
+
+
 def _read(state: str | None, params: TokenBucket, now_us: int) -> tuple[int, int]:
     if state is None:
         return now_us, 0

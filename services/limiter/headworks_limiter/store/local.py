@@ -36,7 +36,7 @@ class LocalBuckets:
         if any(ask.permits > bucket.rule.params.capacity for bucket in buckets):
             return Verdict(Answer.STORE_FAILURE, degraded=True)
         states = [(self._states.get(bucket.key), bucket.rule.params) for bucket in buckets]
-        answer, outcomes, after = decide(states, ask.permits, ask.mode, self._now_us())
+        answer, outcomes, after, *_ = decide(states, ask.permits, ask.mode, self._now_us())
         taken = answer is Answer.ALLOWED and ask.mode is Mode.TAKE
         if taken:
             self._states.keep({bucket.key: state for bucket, state in zip(buckets, after, strict=True) if state})

@@ -5,11 +5,19 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+from headworks_limiter.domain.algorithms import HELD, blocked_until, release, renew, report, settle
 from headworks_limiter.domain.ask import Ask, Verdict
-from headworks_limiter.domain.decision import Answer, Mode, decide
+from headworks_limiter.domain.circuit_breaker import CircuitBreaker
+from headworks_limiter.domain.decision import Answer, Decided, Mode, State, decide
+from headworks_limiter.domain.grants import Learned, Operation, Settled, Status
+from headworks_limiter.domain.rule import Bucket
+from headworks_limiter.domain.upstream import Feedback
 
 RECORD_US = 600_000_000
+KEPT_US = 60_000_000
+MAX_GRANTS = 100_000
 MAX_STATES = 1_000_000
 
 
@@ -45,6 +53,22 @@ class States:
             self._states.popitem(last=False)
 
 
+@dataclass(slots=True)
+class _Grant:
+    """What a request's id got; times in microseconds since the epoch."""
+
+    deadline: int
+    """Until when the same request gets it again."""
+    permits: int
+    fingerprint: str
+    ends: int
+    """Until when it may be settled."""
+    start: int
+    buckets: Sequence[Bucket]
+    """What it took from; none: it was given for good."""
+    settled: bool = False
+
+
 class MemoryBuckets:
     """Decides as `store/redis.py` does, by the pure functions; grants are recorded for ten minutes.
 
@@ -54,10 +78,11 @@ class MemoryBuckets:
 
     def __init__(self, *, max_states: int = MAX_STATES, now_us: Callable[[], int] = wall_clock_us) -> None:
         self._states = States(max_states)
+        self._grants: dict[str, _Grant] = {}
         self._now_us = now_us
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._states) + len(self._grants)
 
     async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> list[Verdict]:
         """Decide in this order, in one atomic step."""
@@ -73,23 +98,110 @@ class MemoryBuckets:
         known = [(self._states.get(bucket.key), bucket.rule.params) for bucket in ask.buckets]
         recalled = self._recall(ask, now_us)
         if recalled is not None or ask.mode is Mode.RECALL:
-            answer, permits = recalled or (Answer.UNRECORDED, 0)
-            _, outcomes, _ = decide(known, 0, Mode.LOOK, now_us)
-            return Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows)
-        answer, outcomes, after = decide(known, ask.permits, ask.mode, now_us, ask.shadows)
-        if answer is not Answer.ALLOWED or ask.mode is not Mode.TAKE:
-            return Verdict(answer, 0, ask.buckets, outcomes, shadows=ask.shadows)
-        self._states.keep({bucket.key: state for bucket, state in zip(ask.buckets, after, strict=True) if state})
-        if ask.record:
-            self._states.keep({ask.record: f"{now_us + RECORD_US}:{ask.permits}:{ask.fingerprint}"})
-        return Verdict(answer, ask.permits, ask.buckets, outcomes, shadows=ask.shadows)
+            answer, permits, wait_us = recalled or (Answer.UNRECORDED, 0, 0)
+            outcomes = decide(known, 0, Mode.LOOK, now_us).outcomes
+            verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+            verdict.grant_id = ask.terms.holder if verdict.allowed else ""
+            return verdict
+        what = decide(known, ask.permits, ask.mode, now_us, ask.shadows, ask.terms, ask.counting)
+        if ask.mode is Mode.TAKE:
+            self._keep(ask.buckets, what.states)
+        if what.answer is Answer.ALLOWED and ask.mode is Mode.TAKE and ask.record:
+            self._record(ask, known, what, now_us)
+        verdict = Verdict(what.answer, what.permits, ask.buckets, what.outcomes, shadows=ask.shadows)
+        verdict.wait_us, verdict.grant_id = what.wait_us, ask.terms.holder if verdict.allowed else ""
+        return verdict
 
-    def _recall(self, ask: Ask, now_us: int) -> tuple[Answer, int] | None:
-        """What the request's id already has, and the permits granted."""
-        record = self._states.get(ask.record) if ask.record else None
-        if record is None:
+    async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
+        """End, release or renew a grant."""
+        now_us = self._now_us()
+        grant = self._grants.get(record)
+        if grant is None or now_us >= max(grant.deadline, grant.ends) + KEPT_US:
+            return Settled(Status.UNKNOWN, 0, 0, 0)
+        if grant.settled or not grant.buckets:
+            return Settled(Status.SETTLED if grant.settled else Status.NOT_HELD, grant.permits, 0, 0)
+        if now_us >= grant.ends and operation is not Operation.RELEASE:
+            return Settled(Status.LOST if operation is Operation.RENEW else Status.LATE, grant.permits, 0, 0)
+        states: list[str | None] = []
+        ends = grant.ends
+        for bucket in grant.buckets:
+            state, params = self._states.get(bucket.key), bucket.rule.params
+            if operation is Operation.RENEW and isinstance(params, HELD):
+                renewed = renew(state, params, now_us, holder)
+                if renewed is None:
+                    return Settled(Status.LOST, grant.permits, 0, 0)
+                ends = max(ends, now_us + params.ttl_us)
+                state = renewed
+            elif operation is Operation.SETTLE:
+                state = settle(state, permits - grant.permits, params, grant.start, now_us)
+            if operation is not Operation.RENEW:
+                state = release(state, params, now_us, holder)
+            states.append(state)
+        changed = self._keep(grant.buckets, states)
+        grant.ends = ends
+        if operation is Operation.SETTLE:
+            grant.settled, grant.permits = True, permits
+        return Settled(Status.DONE, grant.permits, grant.ends - now_us, changed)
+
+    async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> list[Learned]:
+        """Let buckets know what an upstream said."""
+        now_us = self._now_us()
+        told: list[Learned] = []
+        for bucket in buckets:
+            after = report(
+                self._states.get(bucket.key),
+                bucket.rule.params,
+                now_us,
+                kind=feedback.kind,
+                latency_us=feedback.latency_us or 0,
+                block_us=feedback.block_us,
+                remaining=feedback.remaining,
+            )
+            changed = self._keep([bucket], [after]) > 0
+            told.append(Learned(changed, max(0, blocked_until(after) - now_us)))
+        return told
+
+    async def read(self, keys: Sequence[str]) -> tuple[int, list[str | None]]:
+        """The time, and what these buckets hold then."""
+        return self._now_us(), [self._states.get(key) for key in keys]
+
+    def _keep(self, buckets: Sequence[Bucket], states: Sequence[str | None]) -> int:
+        """Write down what has changed; how many have."""
+        changed = [
+            (bucket.key, state)
+            for bucket, state in zip(buckets, states, strict=True)
+            if state != self._states.get(bucket.key)
+        ]
+        self._states.keep({key: state for key, state in changed if state})
+        for key, state in changed:
+            if not state:
+                self._states.drop(key)
+        return len(changed)
+
+    def _record(self, ask: Ask, known: Sequence[State], what: Decided, now_us: int) -> None:
+        start = now_us + what.wait_us
+        held = [
+            bucket
+            for index, bucket in enumerate(ask.buckets)
+            if (index not in ask.shadows or what.states[index] != known[index][0])
+            and not isinstance(bucket.rule.params, CircuitBreaker)
+        ]
+        while len(self._grants) >= MAX_GRANTS:
+            self._grants.pop(next(iter(self._grants)))
+        self._grants.pop(ask.record, None)
+        self._grants[ask.record] = _Grant(
+            deadline=now_us + max(RECORD_US, what.wait_us + ask.terms.hold_us),
+            permits=what.permits,
+            fingerprint=ask.fingerprint,
+            ends=start + ask.terms.hold_us if ask.terms.holder or what.wait_us else 0,
+            start=start if ask.terms.holder or what.wait_us else 0,
+            buckets=held if ask.terms.holder else (),
+        )
+
+    def _recall(self, ask: Ask, now_us: int) -> tuple[Answer, int, int] | None:
+        """What the request's id already has, the permits granted, and how long until they begin."""
+        grant = self._grants.get(ask.record) if ask.record else None
+        if grant is None or now_us >= grant.deadline:
             return None
-        deadline, permits, owner = record.split(":")
-        if now_us >= int(deadline):
-            return None
-        return (Answer.REPLAYED if owner == ask.fingerprint else Answer.REUSED), int(permits)
+        same = grant.fingerprint == ask.fingerprint
+        return (Answer.REPLAYED if same else Answer.REUSED), grant.permits, max(0, grant.start - now_us)

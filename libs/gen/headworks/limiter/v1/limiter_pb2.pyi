@@ -30,7 +30,7 @@ REFUSAL_LIMITED: Refusal
 REFUSAL_STORE_FAILURE: Refusal
 
 class PermitRequest(_message.Message):
-    __slots__ = ("namespace", "descriptors", "permits", "request_id", "detail")
+    __slots__ = ("namespace", "descriptors", "permits", "request_id", "detail", "max_wait", "allow_partial", "hold")
     class DescriptorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,15 +43,21 @@ class PermitRequest(_message.Message):
     PERMITS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     descriptors: _containers.ScalarMap[str, str]
     permits: int
     request_id: str
     detail: Detail
-    def __init__(self, namespace: _Optional[str] = ..., descriptors: _Optional[_Mapping[str, str]] = ..., permits: _Optional[int] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[Detail, str]] = ...) -> None: ...
+    max_wait: _duration_pb2.Duration
+    allow_partial: bool
+    hold: _duration_pb2.Duration
+    def __init__(self, namespace: _Optional[str] = ..., descriptors: _Optional[_Mapping[str, str]] = ..., permits: _Optional[int] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[Detail, str]] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("allowed", "permits", "refusal", "retry_after", "governing", "rules", "degraded", "replayed")
+    __slots__ = ("allowed", "permits", "refusal", "retry_after", "governing", "rules", "degraded", "replayed", "wait", "grant_id")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     PERMITS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +66,8 @@ class Decision(_message.Message):
     RULES_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    GRANT_ID_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     permits: int
     refusal: Refusal
@@ -68,7 +76,9 @@ class Decision(_message.Message):
     rules: _containers.RepeatedCompositeFieldContainer[RuleStatus]
     degraded: bool
     replayed: bool
-    def __init__(self, allowed: _Optional[bool] = ..., permits: _Optional[int] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., governing: _Optional[_Union[RuleStatus, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., degraded: _Optional[bool] = ..., replayed: _Optional[bool] = ...) -> None: ...
+    wait: _duration_pb2.Duration
+    grant_id: str
+    def __init__(self, allowed: _Optional[bool] = ..., permits: _Optional[int] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., governing: _Optional[_Union[RuleStatus, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., degraded: _Optional[bool] = ..., replayed: _Optional[bool] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grant_id: _Optional[str] = ...) -> None: ...
 
 class RuleStatus(_message.Message):
     __slots__ = ("rule", "limit", "remaining", "reset_after", "retry_after", "allowed", "shadow")

@@ -22,32 +22,79 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from headworks.limiter.v1 import limiter_pb2 as headworks_dot_limiter_dot_v1_dot_limiter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headworks/limiter/v1/limiter_service.proto\x12\x14headworks.limiter.v1\x1a\"headworks/limiter/v1/limiter.proto\"D\n\x0c\x43heckRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"A\n\rCheckResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"F\n\x0e\x43onsumeRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"C\n\x0f\x43onsumeResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"L\n\x13\x43onsumeBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"K\n\x14\x43onsumeBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"Y\n\x14\x43onsumeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"X\n\x15\x43onsumeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x33\n\x07results\x18\x02 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult2\x8f\x03\n\x0eLimiterService\x12P\n\x05\x43heck\x12\".headworks.limiter.v1.CheckRequest\x1a#.headworks.limiter.v1.CheckResponse\x12V\n\x07\x43onsume\x12$.headworks.limiter.v1.ConsumeRequest\x1a%.headworks.limiter.v1.ConsumeResponse\x12\x65\n\x0c\x43onsumeBatch\x12).headworks.limiter.v1.ConsumeBatchRequest\x1a*.headworks.limiter.v1.ConsumeBatchResponse\x12l\n\rConsumeStream\x12*.headworks.limiter.v1.ConsumeStreamRequest\x1a+.headworks.limiter.v1.ConsumeStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*headworks/limiter/v1/limiter_service.proto\x12\x14headworks.limiter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\"headworks/limiter/v1/limiter.proto\"D\n\x0c\x43heckRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"A\n\rCheckResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"F\n\x0e\x43onsumeRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.headworks.limiter.v1.PermitRequest\"C\n\x0f\x43onsumeResponse\x12\x30\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.Decision\"L\n\x13\x43onsumeBatchRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"K\n\x14\x43onsumeBatchResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"Y\n\x14\x43onsumeStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x35\n\x08requests\x18\x02 \x03(\x0b\x32#.headworks.limiter.v1.PermitRequest\"X\n\x15\x43onsumeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x33\n\x07results\x18\x02 \x03(\x0b\x32\".headworks.limiter.v1.PermitResult\"2\n\rSettleRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x0f\n\x07permits\x18\x02 \x01(\x03\"\"\n\x0eSettleResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"\"\n\x0eReleaseRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\"#\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\" \n\x0cRenewRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\"A\n\rRenewResponse\x12\x30\n\rexpires_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xfb\x01\n\x11LeaseQuotaRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12M\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x38.headworks.limiter.v1.LeaseQuotaRequest.DescriptorsEntry\x12\x0f\n\x07permits\x18\x03 \x01(\x03\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x01\n\x12LeaseQuotaResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0f\n\x07permits\x18\x02 \x01(\x03\x12\x30\n\rexpires_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07inexact\x18\x05 \x01(\x08\x12\x33\n\tgoverning\x18\x06 \x01(\x0b\x32 .headworks.limiter.v1.RuleStatus\"5\n\x12ReturnQuotaRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05spent\x18\x02 \x01(\x03\"\x15\n\x13ReturnQuotaResponse\"\xe4\x02\n\x12PlanBatchesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12N\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x39.headworks.limiter.v1.PlanBatchesRequest.DescriptorsEntry\x12\r\n\x05items\x18\x03 \x01(\x03\x12\x1d\n\x10permits_per_item\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tmax_batch\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\tmin_batch\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0bmax_batches\x18\x07 \x01(\x05H\x03\x88\x01\x01\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x13\n\x11_permits_per_itemB\x0c\n\n_max_batchB\x0c\n\n_min_batchB\x0e\n\x0c_max_batches\"]\n\x13PlanBatchesResponse\x12\x33\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\".headworks.limiter.v1.PlannedBatch\x12\x11\n\tunplanned\x18\x02 \x01(\x03\"M\n\x0cPlannedBatch\x12.\n\x0bstart_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05items\x18\x02 \x01(\x03\"\x89\x03\n\x14ReportOutcomeRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12P\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32;.headworks.limiter.v1.ReportOutcomeRequest.DescriptorsEntry\x12\x15\n\x08grant_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12H\n\x07headers\x18\x05 \x03(\x0b\x32\x37.headworks.limiter.v1.ReportOutcomeRequest.HeadersEntry\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_grant_id\"V\n\x15ReportOutcomeResponse\x12.\n\x0b\x62locked_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05rules\x18\x02 \x03(\t2\xa1\x08\n\x0eLimiterService\x12P\n\x05\x43heck\x12\".headworks.limiter.v1.CheckRequest\x1a#.headworks.limiter.v1.CheckResponse\x12V\n\x07\x43onsume\x12$.headworks.limiter.v1.ConsumeRequest\x1a%.headworks.limiter.v1.ConsumeResponse\x12\x65\n\x0c\x43onsumeBatch\x12).headworks.limiter.v1.ConsumeBatchRequest\x1a*.headworks.limiter.v1.ConsumeBatchResponse\x12l\n\rConsumeStream\x12*.headworks.limiter.v1.ConsumeStreamRequest\x1a+.headworks.limiter.v1.ConsumeStreamResponse(\x01\x30\x01\x12S\n\x06Settle\x12#.headworks.limiter.v1.SettleRequest\x1a$.headworks.limiter.v1.SettleResponse\x12V\n\x07Release\x12$.headworks.limiter.v1.ReleaseRequest\x1a%.headworks.limiter.v1.ReleaseResponse\x12P\n\x05Renew\x12\".headworks.limiter.v1.RenewRequest\x1a#.headworks.limiter.v1.RenewResponse\x12_\n\nLeaseQuota\x12\'.headworks.limiter.v1.LeaseQuotaRequest\x1a(.headworks.limiter.v1.LeaseQuotaResponse\x12\x62\n\x0bReturnQuota\x12(.headworks.limiter.v1.ReturnQuotaRequest\x1a).headworks.limiter.v1.ReturnQuotaResponse\x12\x62\n\x0bPlanBatches\x12(.headworks.limiter.v1.PlanBatchesRequest\x1a).headworks.limiter.v1.PlanBatchesResponse\x12h\n\rReportOutcome\x12*.headworks.limiter.v1.ReportOutcomeRequest\x1a+.headworks.limiter.v1.ReportOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headworks.limiter.v1.limiter_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKREQUEST']._serialized_start=104
-  _globals['_CHECKREQUEST']._serialized_end=172
-  _globals['_CHECKRESPONSE']._serialized_start=174
-  _globals['_CHECKRESPONSE']._serialized_end=239
-  _globals['_CONSUMEREQUEST']._serialized_start=241
-  _globals['_CONSUMEREQUEST']._serialized_end=311
-  _globals['_CONSUMERESPONSE']._serialized_start=313
-  _globals['_CONSUMERESPONSE']._serialized_end=380
-  _globals['_CONSUMEBATCHREQUEST']._serialized_start=382
-  _globals['_CONSUMEBATCHREQUEST']._serialized_end=458
-  _globals['_CONSUMEBATCHRESPONSE']._serialized_start=460
-  _globals['_CONSUMEBATCHRESPONSE']._serialized_end=535
-  _globals['_CONSUMESTREAMREQUEST']._serialized_start=537
-  _globals['_CONSUMESTREAMREQUEST']._serialized_end=626
-  _globals['_CONSUMESTREAMRESPONSE']._serialized_start=628
-  _globals['_CONSUMESTREAMRESPONSE']._serialized_end=716
-  _globals['_LIMITERSERVICE']._serialized_start=719
-  _globals['_LIMITERSERVICE']._serialized_end=1118
+  _globals['_LEASEQUOTAREQUEST_DESCRIPTORSENTRY']._loaded_options = None
+  _globals['_LEASEQUOTAREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
+  _globals['_PLANBATCHESREQUEST_DESCRIPTORSENTRY']._loaded_options = None
+  _globals['_PLANBATCHESREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._loaded_options = None
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._loaded_options = None
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_CHECKREQUEST']._serialized_start=136
+  _globals['_CHECKREQUEST']._serialized_end=204
+  _globals['_CHECKRESPONSE']._serialized_start=206
+  _globals['_CHECKRESPONSE']._serialized_end=271
+  _globals['_CONSUMEREQUEST']._serialized_start=273
+  _globals['_CONSUMEREQUEST']._serialized_end=343
+  _globals['_CONSUMERESPONSE']._serialized_start=345
+  _globals['_CONSUMERESPONSE']._serialized_end=412
+  _globals['_CONSUMEBATCHREQUEST']._serialized_start=414
+  _globals['_CONSUMEBATCHREQUEST']._serialized_end=490
+  _globals['_CONSUMEBATCHRESPONSE']._serialized_start=492
+  _globals['_CONSUMEBATCHRESPONSE']._serialized_end=567
+  _globals['_CONSUMESTREAMREQUEST']._serialized_start=569
+  _globals['_CONSUMESTREAMREQUEST']._serialized_end=658
+  _globals['_CONSUMESTREAMRESPONSE']._serialized_start=660
+  _globals['_CONSUMESTREAMRESPONSE']._serialized_end=748
+  _globals['_SETTLEREQUEST']._serialized_start=750
+  _globals['_SETTLEREQUEST']._serialized_end=800
+  _globals['_SETTLERESPONSE']._serialized_start=802
+  _globals['_SETTLERESPONSE']._serialized_end=836
+  _globals['_RELEASEREQUEST']._serialized_start=838
+  _globals['_RELEASEREQUEST']._serialized_end=872
+  _globals['_RELEASERESPONSE']._serialized_start=874
+  _globals['_RELEASERESPONSE']._serialized_end=909
+  _globals['_RENEWREQUEST']._serialized_start=911
+  _globals['_RENEWREQUEST']._serialized_end=943
+  _globals['_RENEWRESPONSE']._serialized_start=945
+  _globals['_RENEWRESPONSE']._serialized_end=1010
+  _globals['_LEASEQUOTAREQUEST']._serialized_start=1013
+  _globals['_LEASEQUOTAREQUEST']._serialized_end=1264
+  _globals['_LEASEQUOTAREQUEST_DESCRIPTORSENTRY']._serialized_start=1214
+  _globals['_LEASEQUOTAREQUEST_DESCRIPTORSENTRY']._serialized_end=1264
+  _globals['_LEASEQUOTARESPONSE']._serialized_start=1267
+  _globals['_LEASEQUOTARESPONSE']._serialized_end=1490
+  _globals['_RETURNQUOTAREQUEST']._serialized_start=1492
+  _globals['_RETURNQUOTAREQUEST']._serialized_end=1545
+  _globals['_RETURNQUOTARESPONSE']._serialized_start=1547
+  _globals['_RETURNQUOTARESPONSE']._serialized_end=1568
+  _globals['_PLANBATCHESREQUEST']._serialized_start=1571
+  _globals['_PLANBATCHESREQUEST']._serialized_end=1927
+  _globals['_PLANBATCHESREQUEST_DESCRIPTORSENTRY']._serialized_start=1214
+  _globals['_PLANBATCHESREQUEST_DESCRIPTORSENTRY']._serialized_end=1264
+  _globals['_PLANBATCHESRESPONSE']._serialized_start=1929
+  _globals['_PLANBATCHESRESPONSE']._serialized_end=2022
+  _globals['_PLANNEDBATCH']._serialized_start=2024
+  _globals['_PLANNEDBATCH']._serialized_end=2101
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=2104
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=2497
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._serialized_start=1214
+  _globals['_REPORTOUTCOMEREQUEST_DESCRIPTORSENTRY']._serialized_end=1264
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._serialized_start=2438
+  _globals['_REPORTOUTCOMEREQUEST_HEADERSENTRY']._serialized_end=2484
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=2499
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=2585
+  _globals['_LIMITERSERVICE']._serialized_start=2588
+  _globals['_LIMITERSERVICE']._serialized_end=3645
 # @@protoc_insertion_point(module_scope)

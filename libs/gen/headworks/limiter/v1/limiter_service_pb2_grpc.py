@@ -60,6 +60,41 @@ class LimiterServiceStub:
                 request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamRequest.SerializeToString,
                 response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamResponse.FromString,
                 _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/Settle',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.SettleRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.SettleResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/Release',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/Renew',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.RenewRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.RenewResponse.FromString,
+                _registered_method=True)
+        self.LeaseQuota = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/LeaseQuota',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.LeaseQuotaRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.LeaseQuotaResponse.FromString,
+                _registered_method=True)
+        self.ReturnQuota = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/ReturnQuota',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReturnQuotaRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReturnQuotaResponse.FromString,
+                _registered_method=True)
+        self.PlanBatches = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/PlanBatches',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesResponse.FromString,
+                _registered_method=True)
+        self.ReportOutcome = channel.unary_unary(
+                '/headworks.limiter.v1.LimiterService/ReportOutcome',
+                request_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeRequest.SerializeToString,
+                response_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeResponse.FromString,
+                _registered_method=True)
 
 
 class LimiterServiceServicer:
@@ -104,6 +139,70 @@ class LimiterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Settle(self, request, context):
+        """Says what a grant has cost in truth. The difference is taken or given back where the permits were taken: nothing comes back in a
+        later window, nor what has drained since, and more is taken only as far as a bucket has it (windows and logs: beyond the limit).
+        What it holds by concurrency and adaptive rules is released. Repeated with the same permits it changes nothing.
+
+        Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_NOT_HELD) when it was given for good; FAILED_PRECONDITION
+        (GRANT_EXPIRED) when the hold is over: it has cost what was taken; FAILED_PRECONDITION (GRANT_SETTLED) when it was settled at
+        another cost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Gives back what a grant holds by concurrency and adaptive rules; what it took from rates stays taken. Only the holder's own: a
+        grant whose time is over has nothing to give back, whoever holds it now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """Holds on for another `ttl` of each concurrency and adaptive rule.
+
+        Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_EXPIRED) when others may hold the permits by now; FAILED_PRECONDITION
+        (GRANT_NOT_HELD) when no such rule matched.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaseQuota(self, request, context):
+        """Takes permits in advance, from every matched rule, to be spent without asking. As many as there are, if fewer than wanted.
+        Where only fixed_window rules match, the lease ends with the window and nothing more than the limit is ever admitted; with others,
+        what is spent late may add up to the permits on lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReturnQuota(self, request, context):
+        """Ends a lease: what was not spent is given back, as by Settle. Errors: as Settle.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanBatches(self, request, context):
+        """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
+        be faster.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportOutcome(self, request, context):
+        """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+        until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+        Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimiterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +225,41 @@ def add_LimiterServiceServicer_to_server(servicer, server):
                     servicer.ConsumeStream,
                     request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamRequest.FromString,
                     response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.SettleRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.SettleResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReleaseRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.RenewRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.RenewResponse.SerializeToString,
+            ),
+            'LeaseQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseQuota,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.LeaseQuotaRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.LeaseQuotaResponse.SerializeToString,
+            ),
+            'ReturnQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReturnQuota,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReturnQuotaRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReturnQuotaResponse.SerializeToString,
+            ),
+            'PlanBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanBatches,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesResponse.SerializeToString,
+            ),
+            'ReportOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportOutcome,
+                    request_deserializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeRequest.FromString,
+                    response_serializer=headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -242,6 +376,195 @@ class LimiterService:
             '/headworks.limiter.v1.LimiterService/ConsumeStream',
             headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamRequest.SerializeToString,
             headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ConsumeStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/Settle',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.SettleRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.SettleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/Release',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReleaseRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/Renew',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.RenewRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/LeaseQuota',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.LeaseQuotaRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.LeaseQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/ReturnQuota',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReturnQuotaRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReturnQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/PlanBatches',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.PlanBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headworks.limiter.v1.LimiterService/ReportOutcome',
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeRequest.SerializeToString,
+            headworks_dot_limiter_dot_v1_dot_limiter__service__pb2.ReportOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

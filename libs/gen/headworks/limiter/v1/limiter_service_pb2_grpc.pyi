@@ -54,6 +54,41 @@ class LimiterServiceStub:
 
     Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
     """
+    Settle: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.SettleRequest, _limiter_service_pb2.SettleResponse]
+    """Says what a grant has cost in truth. The difference is taken or given back where the permits were taken: nothing comes back in a
+    later window, nor what has drained since, and more is taken only as far as a bucket has it (windows and logs: beyond the limit).
+    What it holds by concurrency and adaptive rules is released. Repeated with the same permits it changes nothing.
+
+    Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_NOT_HELD) when it was given for good; FAILED_PRECONDITION
+    (GRANT_EXPIRED) when the hold is over: it has cost what was taken; FAILED_PRECONDITION (GRANT_SETTLED) when it was settled at
+    another cost.
+    """
+    Release: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.ReleaseRequest, _limiter_service_pb2.ReleaseResponse]
+    """Gives back what a grant holds by concurrency and adaptive rules; what it took from rates stays taken. Only the holder's own: a
+    grant whose time is over has nothing to give back, whoever holds it now.
+    """
+    Renew: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.RenewRequest, _limiter_service_pb2.RenewResponse]
+    """Holds on for another `ttl` of each concurrency and adaptive rule.
+
+    Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_EXPIRED) when others may hold the permits by now; FAILED_PRECONDITION
+    (GRANT_NOT_HELD) when no such rule matched.
+    """
+    LeaseQuota: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.LeaseQuotaRequest, _limiter_service_pb2.LeaseQuotaResponse]
+    """Takes permits in advance, from every matched rule, to be spent without asking. As many as there are, if fewer than wanted.
+    Where only fixed_window rules match, the lease ends with the window and nothing more than the limit is ever admitted; with others,
+    what is spent late may add up to the permits on lease.
+    """
+    ReturnQuota: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.ReturnQuotaRequest, _limiter_service_pb2.ReturnQuotaResponse]
+    """Ends a lease: what was not spent is given back, as by Settle. Errors: as Settle."""
+    PlanBatches: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.PlanBatchesRequest, _limiter_service_pb2.PlanBatchesResponse]
+    """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
+    be faster.
+    """
+    ReportOutcome: _grpc.UnaryUnaryMultiCallable[_limiter_service_pb2.ReportOutcomeRequest, _limiter_service_pb2.ReportOutcomeResponse]
+    """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+    until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+    Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
+    """
 
 @_typing.type_check_only
 class LimiterServiceAsyncStub(LimiterServiceStub):
@@ -80,6 +115,41 @@ class LimiterServiceAsyncStub(LimiterServiceStub):
     Half-close to end: what was asked is still answered.
 
     Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
+    """
+    Settle: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.SettleRequest, _limiter_service_pb2.SettleResponse]  # type: ignore[assignment]
+    """Says what a grant has cost in truth. The difference is taken or given back where the permits were taken: nothing comes back in a
+    later window, nor what has drained since, and more is taken only as far as a bucket has it (windows and logs: beyond the limit).
+    What it holds by concurrency and adaptive rules is released. Repeated with the same permits it changes nothing.
+
+    Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_NOT_HELD) when it was given for good; FAILED_PRECONDITION
+    (GRANT_EXPIRED) when the hold is over: it has cost what was taken; FAILED_PRECONDITION (GRANT_SETTLED) when it was settled at
+    another cost.
+    """
+    Release: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.ReleaseRequest, _limiter_service_pb2.ReleaseResponse]  # type: ignore[assignment]
+    """Gives back what a grant holds by concurrency and adaptive rules; what it took from rates stays taken. Only the holder's own: a
+    grant whose time is over has nothing to give back, whoever holds it now.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.RenewRequest, _limiter_service_pb2.RenewResponse]  # type: ignore[assignment]
+    """Holds on for another `ttl` of each concurrency and adaptive rule.
+
+    Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_EXPIRED) when others may hold the permits by now; FAILED_PRECONDITION
+    (GRANT_NOT_HELD) when no such rule matched.
+    """
+    LeaseQuota: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.LeaseQuotaRequest, _limiter_service_pb2.LeaseQuotaResponse]  # type: ignore[assignment]
+    """Takes permits in advance, from every matched rule, to be spent without asking. As many as there are, if fewer than wanted.
+    Where only fixed_window rules match, the lease ends with the window and nothing more than the limit is ever admitted; with others,
+    what is spent late may add up to the permits on lease.
+    """
+    ReturnQuota: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.ReturnQuotaRequest, _limiter_service_pb2.ReturnQuotaResponse]  # type: ignore[assignment]
+    """Ends a lease: what was not spent is given back, as by Settle. Errors: as Settle."""
+    PlanBatches: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.PlanBatchesRequest, _limiter_service_pb2.PlanBatchesResponse]  # type: ignore[assignment]
+    """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
+    be faster.
+    """
+    ReportOutcome: _aio.UnaryUnaryMultiCallable[_limiter_service_pb2.ReportOutcomeRequest, _limiter_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
+    """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+    until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+    Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
     """
 
 class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,6 +198,83 @@ class LimiterServiceServicer(metaclass=_abc_1.ABCMeta):
         Half-close to end: what was asked is still answered.
 
         Errors end the stream: INVALID_ARGUMENT (BATCH_SIZE) for a message without requests or with more than 500.
+        """
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _limiter_service_pb2.SettleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.SettleResponse, _abc.Awaitable[_limiter_service_pb2.SettleResponse]]:
+        """Says what a grant has cost in truth. The difference is taken or given back where the permits were taken: nothing comes back in a
+        later window, nor what has drained since, and more is taken only as far as a bucket has it (windows and logs: beyond the limit).
+        What it holds by concurrency and adaptive rules is released. Repeated with the same permits it changes nothing.
+
+        Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_NOT_HELD) when it was given for good; FAILED_PRECONDITION
+        (GRANT_EXPIRED) when the hold is over: it has cost what was taken; FAILED_PRECONDITION (GRANT_SETTLED) when it was settled at
+        another cost.
+        """
+
+    @_abc_1.abstractmethod
+    def Release(
+        self,
+        request: _limiter_service_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.ReleaseResponse, _abc.Awaitable[_limiter_service_pb2.ReleaseResponse]]:
+        """Gives back what a grant holds by concurrency and adaptive rules; what it took from rates stays taken. Only the holder's own: a
+        grant whose time is over has nothing to give back, whoever holds it now.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _limiter_service_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.RenewResponse, _abc.Awaitable[_limiter_service_pb2.RenewResponse]]:
+        """Holds on for another `ttl` of each concurrency and adaptive rule.
+
+        Errors: NOT_FOUND (GRANT_NOT_FOUND); FAILED_PRECONDITION (GRANT_EXPIRED) when others may hold the permits by now; FAILED_PRECONDITION
+        (GRANT_NOT_HELD) when no such rule matched.
+        """
+
+    @_abc_1.abstractmethod
+    def LeaseQuota(
+        self,
+        request: _limiter_service_pb2.LeaseQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.LeaseQuotaResponse, _abc.Awaitable[_limiter_service_pb2.LeaseQuotaResponse]]:
+        """Takes permits in advance, from every matched rule, to be spent without asking. As many as there are, if fewer than wanted.
+        Where only fixed_window rules match, the lease ends with the window and nothing more than the limit is ever admitted; with others,
+        what is spent late may add up to the permits on lease.
+        """
+
+    @_abc_1.abstractmethod
+    def ReturnQuota(
+        self,
+        request: _limiter_service_pb2.ReturnQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.ReturnQuotaResponse, _abc.Awaitable[_limiter_service_pb2.ReturnQuotaResponse]]:
+        """Ends a lease: what was not spent is given back, as by Settle. Errors: as Settle."""
+
+    @_abc_1.abstractmethod
+    def PlanBatches(
+        self,
+        request: _limiter_service_pb2.PlanBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.PlanBatchesResponse, _abc.Awaitable[_limiter_service_pb2.PlanBatchesResponse]]:
+        """Says in which batches, and when, so many items fit into what the matched rules have now and will have. Takes nothing: others may
+        be faster.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportOutcome(
+        self,
+        request: _limiter_service_pb2.ReportOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limiter_service_pb2.ReportOutcomeResponse, _abc.Awaitable[_limiter_service_pb2.ReportOutcomeResponse]]:
+        """Tells what an upstream answered to a request that permits were taken for, so that its rules learn from it: nothing is granted
+        until the time that the upstream has named, no more than it has said is left, and adaptive limits and breakers see how it does.
+        Reporting twice is counted twice; what an upstream said of its limits changes nothing the second time.
         """
 
 def add_LimiterServiceServicer_to_server(servicer: LimiterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,38 +3,29 @@
 -- KEYS     the distinct buckets and grant records of the batch, in any order
 -- ARGV[1]  now_us  us since the epoch; "" means the server's own clock
 -- ARGV[2]  batch   JSON, as it is decoded at once, by C:
---            rules     a list for each: its algorithm and four thresholds (see the includes); shadow 0|1: it refuses nothing
+--            rules     a list for each, see include/buckets
+--            terms     a list for each kind of terms: wait_us, how late the permits may begin; partial 0|1; holder, the
+--                      grant's id or ""; hold_us, how long the grant may be settled
 --            requests  one flat list, for each request: mode 0 look | 1 take | 2 recall;
 --                      permits, >= 1 and at most what each bucket can hold;
---                      record, an index of KEYS or 0; fingerprint of the request; number of buckets,
---                      and for each bucket: an index of KEYS, and the number of its rule
+--                      record, an index of KEYS or 0; fingerprint of the request; terms, an index or 0: none;
+--                      number of buckets, and for each bucket: an index of KEYS, and the number of its rule
 --
--- returns  one flat list, for each request: answer, permits, and for each bucket: allowed 0|1, remaining,
---          reset_after_us, retry_after_us; answer 0 refused | 1 allowed | 2 replayed | 3 id reused |
---          4 nothing to recall | 5 would be allowed, but the store takes no writes
+-- returns  one flat list, for each request: answer, permits, how many us from now they begin, and for each bucket:
+--          allowed 0|1, remaining, reset_after_us, retry_after_us; answer 0 refused | 1 allowed | 2 replayed |
+--          3 id reused | 4 nothing to recall | 5 would be allowed, but the store takes no writes
 -- effect   writes each bucket that permits were taken from, and a record of each grant that has one, once;
 --          nothing at all where the store refuses the first write
--- cost     O(keys + buckets of all requests), and for logs their entries; one cell
+-- cost     O(keys + buckets of all requests), and for logs, holds and promises their entries; one cell
 
 local REFUSED, ALLOWED, REPLAYED, REUSED, UNRECORDED, UNSTORED = 0, 1, 2, 3, 4, 5
 local TAKE, RECALL = 1, 2
-local MARGIN_US = 60000000 -- a TTL collects garbage; the minute keeps it from ever deciding
-local RECORD_US = 600000000
+local MAX_ROUNDS = 64
+local NO_TERMS = {0, 0, '', 0}
 
---@include gcra
---@include fixed_window
---@include sliding_window_log
---@include token_bucket
---@include sliding_window_counter
+--@include buckets
 
-local ALGORITHMS = {gcra = gcra, fixed_window = fixed_window, sliding_window_log = sliding_window_log,
-  token_bucket = token_bucket, sliding_window_counter = sliding_window_counter}
-
-local now_us = tonumber(ARGV[1])
-if not now_us then
-  local time = redis.call('TIME')
-  now_us = time[1] * 1000000 + time[2]
-end
+local now_us = tonumber(ARGV[1]) or server_us()
 local batch = cjson.decode(ARGV[2])
 local rules, requests = batch.rules, batch.requests
 
@@ -62,19 +53,22 @@ local function change(key, value, life_us)
   changed[key], lives_us[key] = value, life_us
 end
 
-local function take(at, permits)
-  local rule = rules[requests[at + 1]]
-  return ALGORITHMS[rule[1]](state(requests[at]), permits, rule, now_us)
+local function rule_at(at)
+  return rules[requests[at + 1]]
+end
+
+local function take(at, permits, holder)
+  return take_from(state(requests[at]), permits, rule_at(at), now_us, holder)
 end
 
 -- Ask the `count` buckets from requests[at] for permits, 0 to look, and write down what each says; returns whether all
 -- allow it, but for those on trial. Takes nothing yet.
-local function ask(at, count, permits)
+local function ask(at, count, permits, holder)
   local all = true
   for bucket = 1, count do
-    local allowed, remaining, reset_us, retry_us, value = take(at + 2 * bucket - 2, permits)
+    local allowed, remaining, reset_us, retry_us, value = take(at + 2 * bucket - 2, permits, holder)
     all = all and (allowed or rules[requests[at + 2 * bucket - 1]][6] == 1)
-    after[bucket], resets_us[bucket] = allowed and value, reset_us
+    after[bucket], resets_us[bucket] = allowed and (value or ''), reset_us
     reply[filled + 1], reply[filled + 2] = allowed and 1 or 0, remaining
     reply[filled + 3], reply[filled + 4] = reset_us, retry_us
     filled = filled + 4
@@ -82,53 +76,199 @@ local function ask(at, count, permits)
   return all
 end
 
+-- Write down what a bucket says about permits, 0 to look, in place of what it said before.
+local function say_again(at, count, bucket, permits, holder)
+  local entry = filled - 4 * count + 4 * bucket - 4
+  local allowed, remaining, reset_us, retry_us = take(at + 2 * bucket - 2, permits, holder)
+  reply[entry + 1], reply[entry + 2] = allowed and 1 or 0, remaining
+  reply[entry + 3], reply[entry + 4] = reset_us, retry_us
+end
+
 -- Permits were not taken after all: write down what the `count` buckets that would have given them hold as they stand.
 local function look_again(at, count)
   local first = filled - 4 * count
   for bucket = 1, count do
-    local entry = first + 4 * bucket - 4
-    if reply[entry + 1] == 1 then
-      local _, remaining, reset_us = take(at + 2 * bucket - 2, 0)
-      reply[entry + 2], reply[entry + 3] = remaining, reset_us
+    if reply[first + 4 * bucket - 3] == 1 then
+      say_again(at, count, bucket, 0)
     end
   end
 end
 
--- The answer that the request's id already has, if any, and the permits granted.
+-- The answer that the request's id already has, if any, the permits granted, and when they begin.
 local function recall(record, fingerprint)
   local value = record > 0 and state(record)
-  local deadline, permits, owner = string.match(value or '', '^(%d+):(%d+):(%x+)$')
+  local deadline, permits, owner, rest = string.match(value or '', '^(%d+):(%d+):(%x+)(.*)$')
   if not deadline or now_us >= tonumber(deadline) then
     return nil
   end
-  return owner == fingerprint and REPLAYED or REUSED, tonumber(permits)
+  local start = tonumber(string.match(rest, '^|%d+:(%d+)|') or 0)
+  return owner == fingerprint and REPLAYED or REUSED, tonumber(permits), math.max(0, start - now_us)
 end
 
-local function decide(at, writable)
-  local mode, permits, record = requests[at], requests[at + 1], requests[at + 2]
-  local fingerprint, count, buckets = requests[at + 3], requests[at + 4], at + 5
-  local answer, granted = recall(record, fingerprint)
-  if mode == RECALL and not answer then
-    answer = UNRECORDED
+-- Write the grant down: for whom asks again, and, where it is held, for whom settles it.
+local function keep(at, permits, wait_us, terms)
+  local record, fingerprint, count = requests[at + 2], requests[at + 3], requests[at + 5]
+  if record == 0 then
+    return
   end
-  if answer then
-    ask(buckets, count, 0)
-    return answer, granted or 0
+  local life_us = math.max(RECORD_US, wait_us + terms[4])
+  local text = string.format('%d:%d:%s', now_us + life_us, permits, fingerprint)
+  if terms[3] ~= '' or wait_us > 0 then
+    local parts = {text, string.format('%d:%d', now_us + wait_us + terms[4], now_us + wait_us)}
+    for bucket = 1, terms[3] ~= '' and count or 0 do
+      local rule, key = rule_at(at + 4 + 2 * bucket), KEYS[requests[at + 4 + 2 * bucket]]
+      if after[bucket] and (ALGORITHMS[rule[1]].settle or ALGORITHMS[rule[1]].release) then
+        parts[#parts + 1] = string.format('%s=%s:%.0f:%.0f:%.0f:%.0f', key, rule[1], rule[2], rule[3], rule[4], rule[5])
+      end
+    end
+    text = table.concat(parts, '|') .. '|'
   end
-  local all = ask(buckets, count, permits)
-  if not (all and writable and mode == TAKE) then
-    look_again(buckets, count)
-    return all and (mode == TAKE and UNSTORED or ALLOWED) or REFUSED, 0
-  end
+  change(record, text, life_us)
+end
+
+-- The first time that suits all buckets, not after the longest wait; queues make wait without being asked to.
+local function find_start(at, count, permits, wait_us)
+  local asked, longest_us = {}, wait_us
   for bucket = 1, count do
-    if after[bucket] then
-      change(requests[buckets + 2 * bucket - 2], after[bucket], resets_us[bucket])
+    local entry = at + 2 * bucket - 2
+    local rule = rule_at(entry)
+    if rule[6] == 0 then
+      local ends, own = open_state(state(requests[entry]))
+      asked[#asked + 1] = {rule = rule, ends = ends, own = own, earliest = ALGORITHMS[rule[1]].earliest}
+      if rule[1] == 'leaky_bucket' then
+        local turn_us = leaky_bucket.earliest(own, permits, rule, math.max(now_us, ends), now_us)
+        longest_us = math.max(longest_us, (turn_us or now_us) - now_us)
+      end
     end
   end
-  if record > 0 then
-    change(record, string.format('%d:%d:%s', now_us + RECORD_US, permits, fingerprint), RECORD_US)
+  if longest_us <= 0 then
+    return nil
   end
-  return ALLOWED, permits
+  local start_us = now_us
+  for _ = 1, MAX_ROUNDS do
+    local settled_us = start_us
+    for _, each in ipairs(asked) do
+      local next_us = each.earliest
+        and each.earliest(each.own, permits, each.rule, math.max(start_us, each.ends), now_us)
+      if not next_us or next_us - now_us > longest_us then
+        return nil
+      end
+      start_us = next_us
+    end
+    if start_us == settled_us then
+      return start_us
+    end
+  end
+  return nil
+end
+
+local function book(at, count, permits, start_us)
+  for bucket = 1, count do
+    local entry = at + 2 * bucket - 2
+    local rule, value = rule_at(entry), after[bucket]
+    if rule[6] == 0 then
+      local ends, own = open_state(state(requests[entry]))
+      value = blocked_state(ALGORITHMS[rule[1]].book(own, permits, rule, start_us, now_us), ends, now_us)
+      after[bucket] = value
+    end
+    if value and value ~= '' then
+      local _, _, reset_us = take_from(value, 0, rule, now_us)
+      change(requests[entry], value, reset_us)
+    end
+  end
+end
+
+local function say_booked(at, count)
+  for bucket = 1, count do
+    if rules[requests[at + 2 * bucket - 1]][6] == 0 or reply[filled - 4 * count + 4 * bucket - 3] == 1 then
+      say_again(at, count, bucket, 0)
+    end
+  end
+end
+
+-- Fewer permits than wanted that all buckets have; 0: none.
+local function left_for_all(at, count, permits)
+  for bucket = 1, count do
+    if rule_at(at + 2 * bucket - 2)[6] == 0 then
+      local _, remaining = take(at + 2 * bucket - 2, 0)
+      permits = math.min(permits, remaining)
+    end
+  end
+  return permits
+end
+
+-- A refused request counts where the rule says so: as much as was wanted, or is left.
+local function count_denied(at, count, permits, holder)
+  for bucket = 1, count do
+    local entry = at + 2 * bucket - 2
+    local rule = rule_at(entry)
+    if rule[7] == 1 then
+      local _, remaining = take(entry, 0)
+      local wanted = math.min(permits, remaining)
+      if wanted > 0 then
+        local counted, _, reset_us, _, value = take(entry, wanted, holder)
+        if counted and value then
+          change(requests[entry], value, reset_us)
+        end
+        local allowed = reply[filled - 4 * count + 4 * bucket - 3] == 1
+        say_again(at, count, bucket, allowed and 0 or permits, holder)
+      end
+    end
+  end
+end
+
+local function decide(at, writable, permits, terms)
+  local mode, count, buckets = requests[at], requests[at + 5], at + 6
+  local head = filled
+  local all = ask(buckets, count, permits, terms[3])
+  if all and writable and mode == TAKE then
+    for bucket = 1, count do
+      local value = after[bucket]
+      if value and value ~= '' then
+        change(requests[buckets + 2 * bucket - 2], value, resets_us[bucket])
+      end
+    end
+    keep(at, permits, 0, terms)
+    return ALLOWED, permits, 0
+  end
+  local start_us = not all and find_start(buckets, count, permits, terms[1])
+  if start_us and writable and mode == TAKE then
+    book(buckets, count, permits, start_us)
+    say_booked(buckets, count)
+    keep(at, permits, start_us - now_us, terms)
+    return ALLOWED, permits, start_us - now_us
+  end
+  if start_us then
+    say_booked(buckets, count)
+    return mode == TAKE and UNSTORED or ALLOWED, 0, start_us - now_us
+  end
+  look_again(buckets, count)
+  if all then
+    return mode == TAKE and UNSTORED or ALLOWED, 0, 0
+  end
+  local fewer = terms[2] == 1 and left_for_all(buckets, count, permits) or 0
+  if fewer > 0 then
+    filled = head
+    return decide(at, writable, fewer, {0, 0, terms[3], terms[4]})
+  end
+  if writable and mode == TAKE then
+    count_denied(buckets, count, permits, terms[3])
+  end
+  return REFUSED, 0, 0
+end
+
+local function answer(at, writable)
+  local mode, permits, record = requests[at], requests[at + 1], requests[at + 2]
+  local terms = requests[at + 4] > 0 and batch.terms[requests[at + 4]] or NO_TERMS
+  local known, granted, wait_us = recall(record, requests[at + 3])
+  if mode == RECALL and not known then
+    known = UNRECORDED
+  end
+  if known then
+    ask(at + 6, requests[at + 5], 0)
+    return known, granted or 0, wait_us or 0
+  end
+  return decide(at, writable, permits, terms)
 end
 
 local function decide_all(writable)
@@ -137,10 +277,10 @@ local function decide_all(writable)
   local at = 1
   while at <= #requests do
     local head = filled
-    filled = head + 2
-    reply[head + 1], reply[head + 2] = 0, 0 -- keeps the list dense
-    reply[head + 1], reply[head + 2] = decide(at, writable)
-    at = at + 5 + 2 * requests[at + 4]
+    filled = head + 3
+    reply[head + 1], reply[head + 2], reply[head + 3] = 0, 0, 0 -- keeps the list dense
+    reply[head + 1], reply[head + 2], reply[head + 3] = answer(at, writable)
+    at = at + 6 + 2 * requests[at + 5]
   end
 end
 

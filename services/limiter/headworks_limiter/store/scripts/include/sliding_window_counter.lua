@@ -3,7 +3,6 @@
 --
 -- state    start:before:taken
 -- rule     {'sliding_window_counter', limit, period us, tick us, ticks}; 3 * limit * ticks < 2^53
--- returns  allowed, remaining, reset_after_us, retry_after_us, state after it
 
 -- The first tick of a window at which `before` weighs at most `free`; `ticks`: not in that window.
 local function first_tick(before, free, ticks)
@@ -13,8 +12,10 @@ local function first_tick(before, free, ticks)
   return before <= free and 0 or ticks - math.floor(free * ticks / before)
 end
 
-local function sliding_window_counter(state, permits, rule, now_us)
-  local limit, period_us, tick_us, ticks = rule[2], rule[3], rule[4], rule[5]
+local sliding_window_counter = {}
+
+local function read_counts(state, rule, now_us)
+  local limit, period_us = rule[2], rule[3]
   local start, before, taken = now_us - now_us % period_us, 0, 0
   if state then
     local stored_start, stored_before, stored_taken = string.match(state, '^(%d+):(%d+):(%d+)$')
@@ -25,6 +26,13 @@ local function sliding_window_counter(state, permits, rule, now_us)
       start, before = stored_start + period_us, stored_taken
     end
   end
+  return start, before, taken
+end
+
+-- Returns allowed, remaining, reset_after_us, retry_after_us, state after it.
+function sliding_window_counter.take(state, permits, rule, now_us)
+  local limit, period_us, tick_us, ticks = rule[2], rule[3], rule[4], rule[5]
+  local start, before, taken = read_counts(state, rule, now_us)
   local weight = ticks - math.floor(math.max(0, now_us - start) / tick_us)
   local room = (limit - taken) * ticks - before * weight
   local allowed, retry_after_us = permits * ticks <= room, 0
@@ -44,4 +52,16 @@ local function sliding_window_counter(state, permits, rule, now_us)
   local windows = taken > 0 and 2 or before > 0 and 1 or 0
   local reset_us = windows > 0 and start + windows * period_us - now_us or 0
   return allowed, math.max(0, math.floor(room / ticks)), reset_us, retry_after_us, state
+end
+
+-- The state when a grant of start_us cost `more` permits than it took, or if negative fewer.
+function sliding_window_counter.settle(state, more, rule, start_us, now_us)
+  local limit, period_us = rule[2], rule[3]
+  local start, before, taken = read_counts(state, rule, now_us)
+  if start <= start_us and start_us < start + period_us then
+    taken = math.min(limit, math.max(0, taken + more))
+  elseif start - period_us <= start_us and start_us < start then
+    before = math.min(limit, math.max(0, before + more))
+  end
+  return string.format('%d:%d:%d', start, before, taken)
 end

@@ -2,7 +2,6 @@
 --
 -- state    at:taken,at:taken, oldest first
 -- rule     {'sliding_window_log', limit, period us, 0, 0}; limit <= 1,000
--- returns  allowed, remaining, reset_after_us, retry_after_us, state after it
 -- cost     O(entries) once a bucket and script; entries <= limit
 
 -- By rule and state. Time stands still in a script, so whatever it takes joins one entry, the tail; what comes before
@@ -36,7 +35,10 @@ local function log_of(state, rule, now_us)
   return known[state]
 end
 
-local function sliding_window_log(state, permits, rule, now_us)
+local sliding_window_log = {}
+
+-- Returns allowed, remaining, reset_after_us, retry_after_us, state after it.
+function sliding_window_log.take(state, permits, rule, now_us)
   local limit, period_us = rule[2], rule[3]
   local log = log_of(state or '', rule, now_us)
   local newest = log.tail > 0 and log.at or log.times[log.count]
@@ -59,4 +61,21 @@ local function sliding_window_log(state, permits, rule, now_us)
   state = string.format('%s%d:%d', after.text, after.at, after.tail)
   logs[rule][state] = after
   return true, remaining - permits, after.at + period_us - now_us, 0, state
+end
+
+-- The state when a grant of start_us cost `more` permits than it took, or if negative fewer; nil: the log is empty.
+function sliding_window_log.settle(state, more, rule, start_us, now_us)
+  local entries, sought = {}, start_us + rule[3] > now_us
+  for at, permits in string.gmatch(state or '', '(%d+):(%d+)') do
+    at, permits = tonumber(at), tonumber(permits)
+    if at + rule[3] > now_us then
+      if sought and at >= start_us then
+        permits, sought = math.max(0, permits + more), false
+      end
+      if permits > 0 then
+        entries[#entries + 1] = string.format('%d:%d', at, permits)
+      end
+    end
+  end
+  return entries[1] and table.concat(entries, ',') or nil
 end
