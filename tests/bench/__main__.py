@@ -10,10 +10,11 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tests.bench import bucket_memory, claims, compared, drain, events, far, limits, pickup, submit
+from tests.bench import bucket_memory, claims, compared, drain, events, far, fronts, limits, pickup, submit
 from tests.bench.figures import OUT, OWN, Sheet, conditions
 from tests.bench.scale import FULL, QUICK, Scale
 
+FRONT_LATENCY = tuple(f"limiter_check_{share}_" for share in fronts.SHARES)
 GROUPS: dict[str, tuple[Callable[[Scale, Sheet], Awaitable[None]], tuple[str, ...]]] = {
     "drain": (drain.run, tuple(name for name in OWN if name.startswith("jobs_drain_") and "1ms" not in name)),
     "submit": (submit.batches, ("jobs_submit_batch_per_s",)),
@@ -26,6 +27,8 @@ GROUPS: dict[str, tuple[Callable[[Scale, Sheet], Awaitable[None]], tuple[str, ..
     "events": (events.run, ("events_relay_per_s", "event_latency_p99_ms")),
     "limiter": (limits.unary, ("limiter_unary_vs_echo",)),
     "limiter-latency": (limits.latency, ("limiter_check_p99_ms", "limiter_check_half_p99_ms")),
+    "limiter-fronts": (fronts.throughput, ("limiter_unary_envoy_vs_aio",)),
+    "limiter-fronts-latency": (fronts.latency, tuple(name for name in OWN if name.startswith(FRONT_LATENCY))),
     "limiter-batch": (limits.batch, ("limiter_batch_per_s",)),
     "limiter-stream": (limits.stream, ("limiter_stream_per_s",)),
     "limiter-stream-3": (limits.stream_three, ("limiter_stream_3rules_per_s",)),

@@ -75,6 +75,14 @@ OWN: dict[str, Figure] = {
     "limiter_unary_vs_echo": Figure("ratio", "Consume calls/s over those of an empty server", least(0.8)),
     "limiter_check_p99_ms": Figure("ms", "Consume, 1,000 connected callers, open loop at 25 % of capacity", below(2)),
     "limiter_check_half_p99_ms": Figure("ms", "the same at 50 % of capacity"),
+    "limiter_unary_envoy_vs_aio": Figure("ratio", "Consume calls/s inside Envoy over those of grpc.aio", least(2)),
+    **{
+        f"limiter_check_{share}_{front}_p99_ms": Figure(
+            "ms", f"Consume over front {front}, 1,000 connections, open loop at {share} % of that front's capacity"
+        )
+        for front in ("aio", "envoy")
+        for share in (25, 50, 75)
+    },
     "limiter_batch_per_s": Figure("decisions/s", "ConsumeBatch of 100, 8 under way"),
     "limiter_stream_per_s": Figure("decisions/s", "ConsumeStream, messages of 100", least(120_000)),
     "limiter_stream_3rules_per_s": Figure(

@@ -137,13 +137,14 @@ async def worker(of: Line, *, slots: int = SLOTS) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def limiter(store: RedisBackend) -> AsyncIterator[tuple[str, int]]:
-    """A limiter with one rule for every user; yields its address and pid."""
+async def limiter(store: RedisBackend, **more: object) -> AsyncIterator[tuple[str, int]]:
+    """A limiter with one rule for every user; yields its address and pid. `more` are settings."""
     with tempfile.TemporaryDirectory(prefix="headworks-bench-") as folder:
         rules = Path(folder) / "rules.yaml"
         await asyncio.to_thread(rules.write_text, RULES)
         address = f"127.0.0.1:{free_ports(1)[0]}"
-        async with services.running(services.limiter("limiter", address=address, redis=store, rules=rules)) as process:
+        service = services.limiter("limiter", address=address, redis=store, rules=rules, **more)
+        async with services.running(service) as process:
             yield address, process.pid
 
 

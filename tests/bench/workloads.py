@@ -46,7 +46,8 @@ class _Calls:
         return {}
 
 
-def _permits(namespace: str = "bench") -> list[limiter_pb2.PermitRequest]:
+def permits(namespace: str = "bench") -> list[limiter_pb2.PermitRequest]:
+    """What 1,000 users ask for, one permit each."""
     return [
         limiter_pb2.PermitRequest(namespace=namespace, descriptors={"user": f"user-{number}", "endpoint": "GET /x"})
         for number in range(USERS)
@@ -58,7 +59,7 @@ class Consume(_Calls):
 
     def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
         self._stubs: list[Any] = [LimiterServiceStub(channel) for channel in channels]
-        self._requests = [limiter_service_pb2.ConsumeRequest(request=permit) for permit in _permits()]
+        self._requests = [limiter_service_pb2.ConsumeRequest(request=permit) for permit in permits()]
 
     async def call(self, number: int, intended_ns: int) -> None:
         """One decision."""
@@ -72,7 +73,7 @@ class ConsumeDenied(_Calls):
 
     def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
         self._stubs: list[Any] = [LimiterServiceStub(channel) for channel in channels]
-        self._request = limiter_service_pb2.ConsumeRequest(request=_permits("hot")[0])
+        self._request = limiter_service_pb2.ConsumeRequest(request=permits("hot")[0])
 
     async def call(self, number: int, intended_ns: int) -> None:
         """One refusal; the very first may be a grant."""
@@ -82,8 +83,8 @@ class ConsumeDenied(_Calls):
 
 
 def _batches(namespace: str = "bench") -> list[list[limiter_pb2.PermitRequest]]:
-    permits = _permits(namespace)
-    return [[permits[(start + index) % USERS] for index in range(BATCH)] for start in range(0, USERS, 17)]
+    asked = permits(namespace)
+    return [[asked[(start + index) % USERS] for index in range(BATCH)] for start in range(0, USERS, 17)]
 
 
 class ConsumeBatch(_Calls):

@@ -112,8 +112,11 @@ def _wrap(method: str, handler: Any, own: Codec | None) -> grpc.RpcMethodHandler
     return grpc.unary_unary_rpc_method_handler(unary, **codec)
 
 
-class _Unreadable:
+@dataclass(frozen=True, slots=True)
+class Unreadable:
     """A message that is not what the method takes."""
+
+    why: str = ""
 
 
 def _decoder(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -123,14 +126,14 @@ def _decoder(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         try:
             return parse(raw)
         except DecodeError:
-            return _Unreadable
+            return Unreadable()
 
     return decode
 
 
 def _read(message: Any) -> Any:
-    if message is _Unreadable:
-        raise InvalidArgument("the message cannot be decoded")
+    if type(message) is Unreadable:
+        raise InvalidArgument("the message cannot be decoded" + (f": {message.why}" if message.why else ""))
     return message
 
 
@@ -289,13 +292,13 @@ async def until_signalled(app: AbstractAsyncContextManager[object]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     async with app:
-        _settle_garbage()
+        settle_garbage()
         await stop.wait()
         log.info("service.stopping")
     log.info("service.stopped")
 
 
-def _settle_garbage() -> None:
+def settle_garbage() -> None:
     """What is here now stays: spare the collector from walking it again and again."""
     gc.collect()
     gc.freeze()

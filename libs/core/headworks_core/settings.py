@@ -43,7 +43,8 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _loopback_unless_insecure(cls, value: object, info: ValidationInfo) -> object:
         is_address = (info.field_name or "").endswith("address")
-        if is_address and value and not info.data.get("insecure") and not is_loopback(str(value)):
+        told = info.data.get("insecure") or info.data.get("tls_client_ca")
+        if is_address and value and not told and not is_loopback(str(value)):
             raise ValueError(
                 f"{value} leaves loopback and no credentials are set up; "
                 "set insecure to accept calls from anybody who can reach it"

@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LAUNCHER = Path(__file__).with_name("_launch.py")
+from headworks_core import launch
+
+LAUNCHER = Path(launch.__file__)
 TAIL_LINES = 40
 LINE_BYTES = 1 << 20
 PUMP_GRACE_S = 1.0

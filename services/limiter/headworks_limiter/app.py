@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
 
 import structlog
 from headworks.limiter.v1.admin_service_pb2_grpc import add_LimiterAdminServiceServicer_to_server
 from headworks.limiter.v1.limiter_service_pb2_grpc import add_LimiterServiceServicer_to_server
 from headworks_core import cells
+from headworks_core.envoy.process import Tls, inside_envoy
 from headworks_core.loops import every, forever, running
 from headworks_core.metrics import Metrics
 from headworks_core.monitor import monitoring
@@ -58,14 +59,38 @@ OWN_COMMANDS = {"EVAL", "EVALSHA", "PING", "INFO", "HGETALL", "HSETNX", "HGET", 
 COMMANDS = OWN_COMMANDS | commands("headworks_limiter.store")
 KEY_TAIL = ":lim:"
 CONNECTIONS = 32
+WITHIN_ENVOY = "headworks_limiter.within_envoy:application"
+
+Serve = Callable[..., AbstractAsyncContextManager[Any]]
+"""`grpc_server`, or what stands for it."""
+Reloading = Callable[..., AbstractAsyncContextManager[None]]
+"""Calls its arguments when the rules should be read again, while the block runs."""
 
 
 @asynccontextmanager
 async def limiter_app(settings: Settings) -> AsyncIterator[int]:
-    """A running limiter; yields its port. Resources close in reverse order.
+    """A running limiter, in this process or inside Envoy; yields its port. Resources close in reverse order.
 
-    Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address).
+    Raises RulesError, FailedPrecondition (the store does not fit), Unavailable (nor answers) or OSError (the address);
+    from inside Envoy all of these but the last come as FailedPrecondition.
     """
+    if settings.front == "grpc":
+        async with limiter(settings, grpc_server, _on_hangup) as port:
+            yield port
+        return
+    tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    told, grace_s = settings.model_dump_json(exclude_unset=True), settings.shutdown_grace_s
+    async with (
+        inside_envoy(WITHIN_ENVOY, told, address=settings.address, tls=tls, grace_s=grace_s) as running,
+        _on_hangup(running.reload),
+    ):
+        log.info("limiter.listening", port=running.port, front=settings.front, tls=bool(tls.cert), envoy=running.pid)
+        yield running.port
+
+
+@asynccontextmanager
+async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> AsyncIterator[int]:
+    """The limiter's parts behind a front. Raises as `limiter_app`."""
     book = RuleBook(settings.rules_file)
     async with _store(settings) as store:
         in_use = await _rules(book, store.versions)
@@ -81,7 +106,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
             admin = LimiterAdminServicer(
                 reader, decider, RuleAdmin(in_use, store.versions), replica=settings.replica_id
             )
-            async with grpc_server(
+            async with serve(
                 [
                     bind(add_LimiterServiceServicer_to_server, servicer, CODECS),
                     bind(add_LimiterAdminServiceServicer_to_server, admin),
@@ -115,7 +140,7 @@ async def limiter_app(settings: Settings) -> AsyncIterator[int]:
                         every(LOOK_S, in_use.look, name="rules of the API"),
                         *(envoy.follow(health) for envoy in envoys),
                     ),
-                    _reloading_on_signal(book.ask, *(envoy.reload for envoy in envoys)),
+                    reloading(book.ask, *(envoy.reload for envoy in envoys)),
                 ):
                     serving = {"namespaces": len(in_use.rules.namespaces), "cells": store.meta.cells}
                     log.info("limiter.serving", port=port, metrics=monitor, **serving)
@@ -201,13 +226,13 @@ def _as_rules_want(in_use: RulesInUse, fitness: Check) -> Check:
 
 
 @asynccontextmanager
-async def _reloading_on_signal(*books: Callable[[], None]) -> AsyncIterator[None]:
-    """SIGHUP reads the rules again, where this is the thread that signals come to."""
+async def _on_hangup(*asks: Callable[[], None]) -> AsyncIterator[None]:
+    """SIGHUP calls these, where this is the thread that signals come to."""
     loop = asyncio.get_running_loop()
 
     def ask() -> None:
-        for book in books:
-            book()
+        for each in asks:
+            each()
 
     try:
         loop.add_signal_handler(signal.SIGHUP, ask)

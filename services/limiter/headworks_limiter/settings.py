@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from headworks_core.address import Kind, parse
 from headworks_core.settings import ServiceSettings
@@ -18,6 +18,15 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADWORKS_LIMITER_")
 
+    front: Literal["grpc", "envoy"] = "grpc"
+    """What answers calls: grpc.aio, or Envoy with this service inside (extra `envoy`), which also speaks gRPC-Web,
+    Connect and TLS."""
+    tls_cert: str = ""
+    """The certificate chain in PEM, a file; with front envoy. Empty: plaintext."""
+    tls_key: str = ""
+    """The certificate's private key in PEM, a file."""
+    tls_client_ca: str = ""
+    """Callers must show a certificate signed by one of these, a file in PEM; `address` may then leave loopback."""
     address: str = "127.0.0.1:50051"
     """Where to listen, host:port."""
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -57,6 +66,14 @@ class Settings(ServiceSettings):
     def _memory_is_for_one(self) -> Self:
         if self.in_memory and self.replicas > 1:
             raise ValueError("redis_url is memory:, so replicas must be 1: they would not share their buckets")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole_and_somebody_does_it(self) -> Self:
+        if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_cert):
+            raise ValueError("tls_cert and tls_key belong together, and tls_client_ca needs both")
+        if self.tls_cert and self.front != "envoy":
+            raise ValueError("tls_cert needs front envoy: it is Envoy that does TLS")
         return self
 
     @property

@@ -1,6 +1,6 @@
 """Becomes another program that the kernel ends when its parent dies.
 
-Run as `python -I -S _launch.py PARENT_PID PROGRAM ARGUMENT...`. The parent-death signal survives exec, so nothing of
+Run as `python -I -S launch.py PARENT_PID PROGRAM ARGUMENT...`. The parent-death signal survives exec, so nothing of
 this script stays. Linux only; elsewhere the program simply starts.
 """
 
