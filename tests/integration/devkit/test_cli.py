@@ -144,7 +144,8 @@ async def test_permits_are_consumed_until_they_are_denied(cli: Cli) -> None:
     checked = await cli("limits", "check", "hello", user, "--json")
     assert (taken.code, checked.code) == (0, 1)
     assert list(taken.records[0]) == [
-        *("allowed", "permits", "refusal", "retry_after_s", "governing", "rules", "degraded", "replayed")
+        *("allowed", "permits", "refusal", "retry_after_s", "governing"),
+        *("rules", "degraded", "replayed", "wait_s", "grant_id"),
     ]
     (denied,) = checked.records
     assert (denied["allowed"], denied["refusal"], denied["governing"]["rule"]) == (False, "LIMITED", "per-user")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from headworks_client import LimiterClient
+from headworks_client import Decision, LimiterClient, PermitRequest
 from headworks_core.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
 from redis.asyncio import Redis
 
@@ -206,3 +206,41 @@ async def test_a_plan_fits_what_there_is_and_will_be(client: LimiterClient) -> N
     with pytest.raises(InvalidArgument) as much:
         await client.plan_batches("api", ANN, 1, permits_per_item=11)
     assert much.value.reason is Reason.PERMITS_EXCEED_LIMIT
+
+
+async def test_a_store_that_is_full_takes_back_what_is_held(valkey_url: str, redis: Redis) -> None:
+    async with running(valkey_url, RULES) as limiter, LimiterClient(limiter.address, timeout_s=20) as client:
+        slot, rate = await client.consume("slots", ANN), await client.consume("api", ANN, 8, hold_s=60)
+        await redis.config_set("maxmemory", "1")
+        try:
+            await client.settle(rate.grant_id, 3)
+            assert await client.release(slot.grant_id)
+        finally:
+            await redis.config_set("maxmemory", "0")
+        assert await remaining(client, "api") == 7
+        assert await remaining(client, "slots") == 2
+
+
+async def test_a_grant_is_settled_once_however_many_try(client: LimiterClient) -> None:
+    grant = await client.consume("window", ANN, 10, hold_s=60)
+    again = await asyncio.gather(*(client.settle(grant.grant_id, 4) for _ in range(50)))
+    assert again.count(False) == 1
+    assert await remaining(client, "window") == 6
+
+
+async def test_batches_and_streams_wait_hold_and_take_less_too(client: LimiterClient) -> None:
+    wants = [
+        PermitRequest("api", ANN, 7),
+        PermitRequest("api", ANN, 7, allow_partial=True, hold_s=60),
+        PermitRequest("chat", {"chat": "a"}, max_wait_s=5),
+        PermitRequest("chat", {"chat": "a"}, max_wait_s=5),
+    ]
+    first, second, third, fourth = await client.consume_batch(wants)
+    assert isinstance(first, Decision)
+    assert isinstance(second, Decision)
+    assert isinstance(third, Decision)
+    assert isinstance(fourth, Decision)
+    assert (first.permits, first.grant_id, second.permits, bool(second.grant_id)) == (7, "", 3, True)
+    assert (third.wait_s, 0 < fourth.wait_s <= 5) == (0, True)
+    shared = await asyncio.gather(*(client.consume("slots", {"user": str(n)}) for n in range(20)))
+    assert len({decision.grant_id for decision in shared}) == 20

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from headworks_limiter.domain.algorithms import Params
 from headworks_limiter.domain.ask import Ask
+from headworks_limiter.domain.concurrency import Concurrency
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.fixed_window import FixedWindow
 from headworks_limiter.domain.gcra import Gcra
+from headworks_limiter.domain.leaky_bucket import LeakyBucket
 from headworks_limiter.domain.periods import Period
 from headworks_limiter.domain.rule import Bucket, OnStoreFailure, Rule
 from headworks_limiter.store.local import LocalBuckets
@@ -82,3 +84,12 @@ def test_the_bucket_asked_least_recently_is_forgotten_first() -> None:
     assert len(local) == 2
     assert local.decide(ask(bucket("a"), mode=Mode.LOOK)).outcomes[0].remaining == 8
     assert local.decide(ask(bucket("b"), mode=Mode.LOOK)).outcomes[0].remaining == 10
+
+
+def test_lines_say_when_and_slots_end_by_themselves_here_too() -> None:
+    local = alone(replicas=2)
+    line = bucket("line", LeakyBucket(2, SECOND_US, 6))
+    assert [local.decide(ask(line)).wait_us for _ in range(3)] == [0, SECOND_US, 2 * SECOND_US]
+    assert not local.decide(ask(line)).allowed
+    slots = bucket("slots", Concurrency(4, SECOND_US))
+    assert [local.decide(ask(slots)).allowed for _ in range(3)] == [True, True, False]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from headworks_limiter.domain.algorithms import HELD, Params, take
+from headworks_limiter.domain.algorithms import Params, Rate, take
+from headworks_limiter.domain.circuit_breaker import CircuitBreaker
+from headworks_limiter.domain.leaky_bucket import LeakyBucket
 
+PLANNED = (*get_args(Rate), LeakyBucket)
+HORIZON_US = 10 * 366 * 86_400_000_000
+"""Ten years."""
 SHARE = 4
 """A batch has at least this part of what ever fits, where nothing else is wanted."""
 
@@ -36,14 +41,17 @@ class Batch(NamedTuple):
 def plan(buckets: Sequence[tuple[str | None, Params]], wanted: Wanted, now_us: int) -> list[Batch]:
     """Batches in the order of time, each as early as it fits behind the others, if nobody else asks.
 
-    Rules that count what is under way have no say: nobody knows when that ends. An item fits into each bucket.
+    Rules that count what is under way have no say: nobody knows when that ends. An open breaker is waited for, no more.
+    An item fits into each bucket. Nothing is planned beyond HORIZON_US.
     """
-    states = [state for state, params in buckets if not isinstance(params, HELD)]
-    rules = [params for _, params in buckets if not isinstance(params, HELD)]
+    states = [state for state, params in buckets if isinstance(params, PLANNED)]
+    rules = [params for _, params in buckets if isinstance(params, PLANNED)]
+    opening = [take(state, 1, params, now_us)[0] for state, params in buckets if isinstance(params, CircuitBreaker)]
     fit = min([wanted.most, wanted.items, *(params.capacity // wanted.permits for params in rules)])
     least = min(fit, wanted.least or max(1, fit // SHARE))
-    left, at_us, batches = wanted.items, now_us, list[Batch]()
-    while left and len(batches) < wanted.batches:
+    left, batches = wanted.items, list[Batch]()
+    at_us = now_us + max((outcome.retry_after_us for outcome in opening), default=0)
+    while left and len(batches) < wanted.batches and at_us - now_us <= HORIZON_US:
         free = [take(state, 0, params, at_us)[0].remaining for state, params in zip(states, rules, strict=True)]
         size = min([left, wanted.most, *(permits // wanted.permits for permits in free)])
         if size < min(least, left):

@@ -15,7 +15,8 @@ class LocalBuckets:
     """Decides alone, with a replica's share of each limit: `limit / replicas`, rounded down, at least 1.
 
     So all replicas together grant at most max(limit, replicas) per period, besides what the store granted before it
-    failed. The bucket that was asked least recently is forgotten when there are more than `max_buckets`.
+    failed. What is held here cannot be released: it ends with its `ttl`. The bucket that was asked least recently is
+    forgotten when there are more than `max_buckets`.
     """
 
     def __init__(self, *, replicas: int, max_buckets: int = 100_000, now_us: Callable[[], int] = wall_clock_us) -> None:
@@ -36,11 +37,10 @@ class LocalBuckets:
         if any(ask.permits > bucket.rule.params.capacity for bucket in buckets):
             return Verdict(Answer.STORE_FAILURE, degraded=True)
         states = [(self._states.get(bucket.key), bucket.rule.params) for bucket in buckets]
-        answer, outcomes, after, *_ = decide(states, ask.permits, ask.mode, self._now_us())
-        taken = answer is Answer.ALLOWED and ask.mode is Mode.TAKE
-        if taken:
-            self._states.keep({bucket.key: state for bucket, state in zip(buckets, after, strict=True) if state})
-        return Verdict(answer, ask.permits if taken else 0, buckets, outcomes, degraded=True)
+        what = decide(states, ask.permits, ask.mode, self._now_us(), terms=ask.terms)
+        if what.answer is Answer.ALLOWED and ask.mode is Mode.TAKE:
+            self._states.keep({bucket.key: state for bucket, state in zip(buckets, what.states, strict=True) if state})
+        return Verdict(what.answer, what.permits, buckets, what.outcomes, degraded=True, wait_us=what.wait_us)
 
     def _share(self, bucket: Bucket) -> Bucket:
         return Bucket(bucket.key, replace(bucket.rule, params=bucket.rule.params.share(self._replicas)))
