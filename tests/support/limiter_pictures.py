@@ -1,4 +1,4 @@
-"""The pictures of docs/limiter/algorithms.md: `python -m tests.support.limiter_pictures` (`make pictures`) draws them anew."""
+"""The pictures of docs/limiter/algorithms.md; `make pictures` draws them anew."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ def draw(name: str, folder: Path) -> Path:
 
 if __name__ == "__main__":
     for each in COMMANDS:
-        print(draw(each, FOLDER))
+        draw(each, FOLDER)
