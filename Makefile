@@ -43,6 +43,10 @@ bench: setup ## Measure; prints a table and writes build/bench.json
 bench-peers: setup ## Measure what people use today on the same machine; writes build/bench-peers.json
 	$(PY) -m tests.bench.peers $(ARGS)
 
+.PHONY: pictures
+pictures: setup ## Draw the pictures of docs/limiter/algorithms.md anew
+	$(PY) -m tests.support.limiter_pictures
+
 .PHONY: soak
 soak: setup ## Load for ten minutes: does memory stay level?
 	$(PY) -m tests.soak $(ARGS)

@@ -38,6 +38,8 @@ def test_a_rate() -> None:
         "allowed": 2_400,
         "refused": 0,
         "permits": 2_400,
+        "waited": 0,
+        "longest_wait_s": 0.0,
         "unlimited": 0,
         "let_through": 0,
         "refused_by": {},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 from headworks.limiter.v1.limiter_pb2 import PermitRequest
 from headworks_core.cells import Meta
 from headworks_devkit.simulation.arrivals import SECOND_US, Arrival, constant
-from headworks_devkit.simulation.replay import Replay, replay
+from headworks_devkit.simulation.replay import Replay, Upstream, replay
 from headworks_limiter import rules
 from headworks_limiter.domain.decision import Mode
 from headworks_limiter.requests import RequestReader
@@ -25,9 +26,14 @@ def every(seconds: float, length_s: float, namespace: str, **descriptors: str) -
     return constant(one, every_us=seconds * SECOND_US, until_us=MIDNIGHT_US + round(length_s * SECOND_US))
 
 
-def through(name: str, *traffic: Iterator[Arrival]) -> Replay:
+def through(name: str, *traffic: Iterator[Arrival], max_wait_s: int = 0, upstream: Upstream | None = None) -> Replay:
     """All of it, in the order of time, and of the arguments where that is the same."""
-    found = replay(rules.load(FOLDER / f"{name}.yaml"), heapq.merge(*traffic, key=lambda arrival: arrival.at_us))
+    found = replay(
+        rules.load(FOLDER / f"{name}.yaml"),
+        heapq.merge(*traffic, key=lambda arrival: arrival.at_us),
+        max_wait_us=max_wait_s * SECOND_US,
+        upstream=upstream,
+    )
     assert not found.errors
     return found
 
@@ -95,12 +101,33 @@ def test_platform_three_exports_an_hour_and_twenty_a_day() -> None:
     assert not any(allowed for _, allowed in found.times[6 * 60 + 2 :])
 
 
-def test_chat_thirty_a_second_in_all_and_twenty_a_minute_for_each() -> None:
-    chats = [every(1, 60, "chat", chat=f"{n:02}") for n in range(40)]
-    found = through("chat", *chats)
-    # The first 30 chats fill each second until their 20 are used; the other 10 get theirs from then on.
-    assert found.allowed == 30 * 20 + 10 * 20
-    assert found.refused_by.keys() == {"in-all", "per-chat"}
+def test_chat_five_at_once_and_never_more_than_twenty_a_minute_for_each() -> None:
+    found = through("chat", every(1, HOUR_S, "chat", chat="a"))
+    assert found.allowed == 5 + 899  # the burst, and 3,599 s / 4 s
+    assert found.refused_by == {"per-chat": 3_600 - 904}
+    times = [at_us for at_us, allowed in found.times if allowed]
+    assert max(sum(at_us <= other < at_us + 60 * SECOND_US for other in times) for at_us in times) <= 20
+
+
+def test_chat_who_waits_gets_its_turn() -> None:
+    found = through("chat", every(2, 60, "chat", chat="a"), max_wait_s=600)
+    # The nth may go at 4 (n - 5) s and comes at 2 (n - 1) s: from the 10th on they wait, and the 30th, which comes at
+    # 58 s, goes at 100 s.
+    assert (found.allowed, found.refused) == (30, 0)
+    assert found.times[-1][0] == MIDNIGHT_US + 100 * SECOND_US
+    assert (found.waited, found.longest_wait_us) == (21, 42 * SECOND_US)
+
+
+def test_chat_thirty_a_second_in_all_and_a_slow_chat_holds_up_nobody() -> None:
+    slow = every(0.1, 2, "chat", chat="slow")
+    chats = (every(1, 20, "chat", chat=f"{n:02}") for n in range(8))
+    found = through("chat", slow, *chats, max_wait_s=300)
+    # 180 messages, fewer than the 200 that a bucket promises. Five of each chat wait for nothing but their turn in all.
+    assert (found.allowed, found.refused) == (20 + 160, 0)
+    assert sum(at_us < MIDNIGHT_US + 5 * SECOND_US for at_us in [at_us for at_us, _ in found.times]) >= 5 * 9
+    times = [at_us for at_us, _ in found.times]
+    assert min(later - at_us for at_us, later in itertools.pairwise(times)) >= SECOND_US // 30
+    assert times[-1] - MIDNIGHT_US < 62 * SECOND_US  # the 20th of a chat: (20 - 5) x 4 s, and a turn in all
 
 
 def test_metered_requests_cost_what_they_cause_by_tier() -> None:
@@ -141,6 +168,32 @@ def test_providers_have_limits_of_their_own() -> None:
     assert calls("beta") == 50 + 999  # 3,599.9 s / 3.6 s
     assert calls("gamma") == 20 + 11_999  # 3,599.9 s / 0.3 s
     assert calls("unknown") == 10 + 3_599
+
+
+def test_providers_that_fail_are_left_alone_but_for_trials() -> None:
+    minute_us = 60 * SECOND_US
+    outage = Upstream(outage=(MIDNIGHT_US + 10 * minute_us, MIDNIGHT_US + 20 * minute_us))
+    found = through("providers", every(1, HOUR_S, "providers", provider="unknown"), upstream=outage)
+    # The 20 answers of 10:00 to 10:19 fail, and it opens for 30 s. One trial each at 10:49, 11:19, ... 19:49 fails as
+    # well (19 of them); those of 20:19, 20:20 and 20:21 are good. In between are 599 seconds less 19 trials.
+    assert (found.allowed, found.refused) == (3_600 - 580, 580)
+    assert found.refused_by == {"health": 580}
+    refused = [(at_us - MIDNIGHT_US) // SECOND_US for at_us, allowed in found.times if not allowed]
+    assert (refused[0], refused[-1]) == (10 * 60 + 20, 20 * 60 + 18)
+
+
+def test_providers_take_twenty_jobs_at_a_time_and_fewer_while_they_fail() -> None:
+    def jobs(hold_s: int, upstream: Upstream) -> Replay:
+        one = every(1, 600, "providers", provider="alpha", pool="jobs")
+        return through("providers", one, upstream=upstream._replace(hold_us=hold_s * SECOND_US))
+
+    assert jobs(9, Upstream()).refused == 0  # nine at a time
+    slow = jobs(60, Upstream())
+    # 20 begin at 0:00 to 0:19 and end at 1:00 to 1:19. Each took longer than 10 s and so lowers the limit by a tenth:
+    # from then on fewer than 20 begin in a minute.
+    assert 20 < slow.allowed < 200
+    assert [allowed for _, allowed in slow.times[:60]] == [True] * 20 + [False] * 40
+    assert slow.refused_by.keys() == {"jobs"}
 
 
 def test_defaults() -> None:

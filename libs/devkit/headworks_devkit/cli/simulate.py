@@ -19,7 +19,7 @@ from headworks_devkit.cli.output import print_json
 from headworks_devkit.cli.targets import targets_of
 from headworks_devkit.simulation.arrivals import MAX_ARRIVALS, SECOND_US, Arrival, TraceError, constant, trace
 from headworks_devkit.simulation.pictures import bars, clock, columns, svg
-from headworks_devkit.simulation.replay import Replay, replay
+from headworks_devkit.simulation.replay import Replay, Upstream, replay
 
 DEFAULT_START = "2026-01-05T00:00:00"
 EDGE = 24
@@ -43,9 +43,19 @@ def simulate(
     trace_file: Annotated[
         Path | None, typer.Option("--trace", help="Requests from a file: JSON lines, or CSV with a header.")
     ] = None,
+    max_wait: Annotated[
+        str, typer.Option(help="How late a request may begin, e.g. 30s, where its rules can promise.")
+    ] = "",
+    hold: Annotated[
+        str, typer.Option(help="How long each request is under way, e.g. 2s: then it is answered, and held no more.")
+    ] = "",
+    outage: Annotated[
+        str, typer.Option(help="When answers are failures, from the first request on, e.g. 60s-120s.", metavar="A-B")
+    ] = "",
     picture: Annotated[
         Path | None, typer.Option("--svg", help="Draw allowed and refused over time into this file.")
     ] = None,
+    stretches: Annotated[int, typer.Option("--columns", help="Columns of the SVG.", min=1, max=1_000)] = 240,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
 ) -> None:
     """Replay traffic against rules, offline, and see what would be allowed; nothing is asked or changed.
@@ -57,7 +67,11 @@ def simulate(
     headworks limits simulate rules.yaml api user=alice --rate 20/minute --for 2h
     headworks limits simulate rules.yaml api user=alice --rate 10/s --for 60s --seed 1 --svg picture.svg
     headworks limits simulate rules.yaml api --trace yesterday.jsonl
+    headworks limits simulate rules.yaml jobs user=alice --rate 5/s --for 5m --hold 3s
     ```
+
+    What concurrency and adaptive rules hold is given back after `--hold`; without it, after the rule's `ttl`. Adaptive
+    rules and breakers learn from answers: all are good, but for those within `--outage`.
     """
     tenant = targets_of(context).tenant
     if bool(rate) == (trace_file is not None):
@@ -67,12 +81,15 @@ def simulate(
     else:
         one = Arrival(_start_us(start), tenant, namespace, parsing.pairs(descriptors or []), permits)
         arrivals = _made(one, rate, parsing.duration_s(duration), seed)
+    wait_us = round(parsing.duration_s(max_wait) * SECOND_US) if max_wait else 0
     try:
-        found = replay(load(file), arrivals)
+        rules = load(file)
+        at_us, arrivals = _beginning(arrivals)
+        found = replay(rules, arrivals, max_wait_us=wait_us, upstream=_upstream(hold, outage, at_us))
     except RulesError as error:
         raise typer.Exit(exits.fail(str(error))) from None
     if picture is not None:
-        picture.write_text(svg(f"{file.name}: {namespace}", found.times))
+        picture.write_text(svg(f"{file.name}: {namespace}", found.times, stretches, waited=_waited(found)))
     _show(found, as_json=as_json)
 
 
@@ -101,6 +118,31 @@ def _made(one: Arrival, rate: str, seconds: float, seed: int | None) -> Iterable
     return constant(one, every_us=every_us, until_us=one.at_us + round(seconds * SECOND_US), seed=seed)
 
 
+def _beginning(arrivals: Iterable[Arrival]) -> tuple[int, Iterable[Arrival]]:
+    """When the first one comes, and all of them."""
+    every = iter(arrivals)
+    first = next(every, None)
+    return (first.at_us, itertools.chain([first], every)) if first else (0, [])
+
+
+def _upstream(hold: str, outage: str, at_us: int) -> Upstream | None:
+    if not (hold or outage):
+        return None
+    hold_us = round(parsing.duration_s(hold) * SECOND_US) if hold else 0
+    if not outage:
+        return Upstream(hold_us)
+    begins, dash, ends = outage.partition("-")
+    if not dash:
+        raise exits.misused(f"{outage!r} is no stretch of time; write e.g. 60s-120s")
+    begins_us, ends_us = (at_us + round(parsing.duration_s(each) * SECOND_US) for each in (begins, ends))
+    return Upstream(hold_us, (begins_us, ends_us))
+
+
+def _waited(found: Replay) -> str:
+    """How many begin later than they were made; empty: none."""
+    return f"{found.waited:,} waited, {found.longest_wait_us / SECOND_US:,.1f} s at most" if found.waited else ""
+
+
 def _show(found: Replay, *, as_json: bool) -> None:
     first = None if found.first_refusal_us is None else clock(found.first_refusal_us)
     if as_json:
@@ -109,6 +151,8 @@ def _show(found: Replay, *, as_json: bool) -> None:
                 "allowed": found.allowed,
                 "refused": found.refused,
                 "permits": found.permits,
+                "waited": found.waited,
+                "longest_wait_s": found.longest_wait_us / SECOND_US,
                 "unlimited": found.unlimited,
                 "let_through": found.let_through,
                 "refused_by": dict(found.refused_by.most_common()),
@@ -125,6 +169,8 @@ def _show(found: Replay, *, as_json: bool) -> None:
         f"[bold green]{found.allowed:,} allowed[/bold green]{share}, [bold red]{found.refused:,} refused[/bold red]"
     )
     console.print(f"{found.permits:,} permits granted, {found.buckets:,} buckets, {found.unlimited:,} met no rule")
+    if found.waited:
+        console.print(f"{_waited(found)}; they are drawn when they begin")
     if found.let_through:
         console.print(f"{found.let_through:,} let through by a bypass", style="yellow")
     if first is not None:

@@ -42,8 +42,11 @@ def clock(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1e6, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def svg(title: str, times: Sequence[tuple[int, bool]], count: int = 240) -> str:
-    """Stacked columns, allowed below refused, with the most of a column and both ends of time written beside them."""
+def svg(title: str, times: Sequence[tuple[int, bool]], count: int = 240, *, waited: str = "") -> str:
+    """Stacked columns, allowed below refused, with the most of a column and both ends of time written beside them.
+
+    `waited` says how many of those allowed had to wait.
+    """
     found = columns(times, count)
     most = max((sum(column) for column in found), default=1)
     step, scale = (WIDTH - LEFT - 10) / max(1, len(found)), (HEIGHT - TOP - BOTTOM) / most
@@ -59,6 +62,7 @@ def svg(title: str, times: Sequence[tuple[int, bool]], count: int = 240) -> str:
         _text(LEFT, 20, "start", title, bold=True),
         _text(LEFT, 38, "start", f"{allowed:,} allowed", color=GREEN),
         _text(LEFT + 160, 38, "start", f"{refused:,} refused", color=RED),
+        *([_text(LEFT + 320, 38, "start", waited)] if waited else []),
         _text(LEFT - 6, TOP + 10, "end", f"{most:,}"),
         _text(LEFT - 6, ground, "end", "0"),
         _text(LEFT, ground + 20, "start", ends[0]),

@@ -114,7 +114,10 @@ class MemoryBuckets:
 
     async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
         """End, release or renew a grant."""
-        now_us = self._now_us()
+        return self.settle_at(record, operation, permits, holder, self._now_us())
+
+    def settle_at(self, record: str, operation: Operation, permits: int, holder: str, now_us: int) -> Settled:
+        """Do so as if it were `now_us`."""
         grant = self._grants.get(record)
         if grant is None or now_us >= max(grant.deadline, grant.ends) + KEPT_US:
             return Settled(Status.UNKNOWN, 0, 0, 0)
@@ -145,7 +148,10 @@ class MemoryBuckets:
 
     async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> list[Learned]:
         """Let buckets know what an upstream said."""
-        now_us = self._now_us()
+        return self.report_at(buckets, feedback, self._now_us())
+
+    def report_at(self, buckets: Sequence[Bucket], feedback: Feedback, now_us: int) -> list[Learned]:
+        """Do so as if it were `now_us`."""
         told: list[Learned] = []
         for bucket in buckets:
             after = report(
