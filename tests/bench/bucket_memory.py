@@ -37,6 +37,9 @@ class Shape:
 
     rule: str
     permits: int = 1
+    held: bool = False
+    """Each grant has a record, which counts."""
+    hold_s: int = 0
 
 
 # By the name that the table gives it. A new algorithm is one more line.
@@ -48,6 +51,11 @@ SHAPES = {
     "sliding_window_log, 1 entry": Shape("limit: 300/hour, algorithm: sliding_window_log"),
     "sliding_window_log, 10 entries": Shape("limit: 300/hour, algorithm: sliding_window_log", 10),
     "sliding_window_log, 100 entries": Shape("limit: 300/hour, algorithm: sliding_window_log", 100),
+    "leaky_bucket": Shape("limit: 300/hour, algorithm: leaky_bucket"),
+    "gcra, and the record of a held grant": Shape("limit: 300/hour", held=True, hold_s=60),
+    "concurrency, 1 hold and its record": Shape("limit: 100, algorithm: concurrency", held=True),
+    "concurrency, 10 holds and their records": Shape("limit: 100, algorithm: concurrency", 10, held=True),
+    "adaptive, 1 hold and its record": Shape("limit: 100, algorithm: adaptive", held=True),
 }
 
 
@@ -73,13 +81,16 @@ async def measure(shape: Shape, count: int) -> dict[str, int]:
         await store.prepare(1)
         before = await _used(redis)
         asks = list(await asyncio.to_thread(_asks, shape, count))
-        for at in range(0, count, BATCH):
-            for _ in range(shape.permits):
+        for permit in range(shape.permits):
+            if shape.held and permit:  # other grants of the same buckets
+                asks = list(await asyncio.to_thread(_asks, shape, count))
+            for at in range(0, count, BATCH):
                 await store.decide(asks[at : at + BATCH])
         bytes_in_all = await _used(redis) - before
         held = await redis.dbsize()
-        if held != count:
-            raise RuntimeError(f"{held} buckets, not {count}")
+        keys = count * (1 + shape.permits) if shape.held else count
+        if held != keys:
+            raise RuntimeError(f"{held} keys, not {keys}")
         sample = [ask.buckets[0].key for ask in asks[:: max(1, count // SAMPLE)]]
         usages = [int(await redis.memory_usage(key) or 0) for key in sample]
         values = [len(await redis.get(key) or b"") for key in sample]
@@ -97,7 +108,10 @@ def _asks(shape: Shape, count: int) -> Iterator[Ask]:
         file.write_text(f"namespaces: {{api: {{rules: [{{name: per-user, match: {{user: '*'}}, {shape.rule}}}]}}}}\n")
         reader = RequestReader(rules.load(str(file)), Meta())
     for number in range(count):
-        yield reader.ask(PermitRequest(namespace="api", descriptors={"user": f"user-{number}"}), "default", Mode.TAKE)
+        request = PermitRequest(namespace="api", descriptors={"user": f"user-{number}"})
+        if shape.hold_s:
+            request.hold.seconds = shape.hold_s
+        yield reader.ask(request, "default", Mode.TAKE)
 
 
 async def _used(redis: Redis) -> int:
