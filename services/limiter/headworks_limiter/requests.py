@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from headworks.limiter.v1 import limiter_pb2
 from headworks_core.cells import Meta
-from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, invalid
+from headworks_core.errors import InvalidArgument, NotFound, Reason, ServiceError, Violation, invalid
 from headworks_core.names import NAMESPACE, UUID
 
 from headworks_limiter.domain.algorithms import HELD
@@ -35,6 +35,9 @@ BY_TABLE = 0
 DETAILS = frozenset(limiter_pb2.Detail.values())
 
 MAX_REMEMBERED_BYTES = 512
+ID_FIELD = bytes((limiter_pb2.PermitRequest.REQUEST_ID_FIELD_NUMBER << 3 | 2, 36))
+"""What comes before the 36 characters of a request id in the bytes of a request."""
+ID_BYTES = len(ID_FIELD) + 36
 Detailed = tuple[Ask, limiter_pb2.Detail]
 PlanKey = tuple[str, str, tuple[tuple[str, str], ...]]
 
@@ -56,6 +59,14 @@ class _Plan(NamedTuple):
     """What lets it through while it holds."""
     ttl_us: int
     """How long what it takes is held by its rules; 0: they hold nothing."""
+
+
+class _Known(NamedTuple):
+    """What the bytes of a request without an id mean."""
+
+    ask: Ask
+    detail: limiter_pb2.Detail
+    fingerprint: str
 
 
 class Inspection(NamedTuple):
@@ -87,7 +98,7 @@ class RequestReader:
         self._now_s = now_s
         self._plans: dict[PlanKey, _Plan] = {}
         self._groups: dict[tuple[Rule, ...], RuleGroup] = {}
-        self._asks: dict[tuple[str, bytes], Detailed] = {}
+        self._asks: dict[tuple[str, bytes], _Known] = {}
 
     def use(self, rules: Rules) -> None:
         """From the next request on these rules hold."""
@@ -109,21 +120,40 @@ class RequestReader:
     def take(self, raw: bytes, tenant: str) -> Detailed:
         """What to ask the store for, for permits, by the bytes of a PermitRequest; and how much to reply.
 
-        Raises as `ask`. Requests without an id are remembered as a whole, and their asks are shared.
+        Raises as `ask`. What comes before a request's id is remembered: a field that follows a whole message is read
+        after it, so the same bytes with another id at their end are the same request but for the id.
         """
-        known = self._asks.get((tenant, raw))
-        if known is not None:
-            return known
+        head, request_id = _without_id(raw)
+        known = self._asks.get((tenant, head)) or self._learn(head, tenant)
+        if known is None:
+            request = _decoded(raw)
+            return self.ask(request, tenant, Mode.TAKE), request.detail
+        ask = known.ask
+        if request_id:
+            record = self.record(tenant, request_id)
+            ask = Ask(
+                ask.cell, ask.mode, ask.permits, ask.buckets, ask.shadows, record, known.fingerprint, terms=ask.terms
+            )
+        return ask, known.detail
+
+    def _learn(self, head: bytes, tenant: str) -> _Known | None:
+        """What a request without an id means; None where that depends on more than these bytes."""
+        if len(head) > MAX_REMEMBERED_BYTES:
+            return None
         try:
-            request = limiter_pb2.PermitRequest.FromString(raw)
-        except DecodeError:
-            raise InvalidArgument("the request cannot be decoded") from None
-        detailed = self.ask(request, tenant, Mode.TAKE), request.detail
-        if not request.request_id and len(raw) <= MAX_REMEMBERED_BYTES and _is_shared(detailed[0]):
-            if len(self._asks) >= MAX_PLANS:
-                self._asks.clear()
-            self._asks[tenant, raw] = detailed
-        return detailed
+            request = _decoded(head)
+            if request.request_id:
+                return None
+            ask = self.ask(request, tenant, Mode.TAKE)
+        except ServiceError:  # which the whole request may not deserve
+            return None
+        if ask.bypass is not None or ask.terms.holder:
+            return None
+        known = _Known(ask, request.detail, _fingerprint(request))
+        if len(self._asks) >= MAX_PLANS:
+            self._asks.clear()
+        self._asks[tenant, head] = known
+        return known
 
     def ask(self, request: limiter_pb2.PermitRequest, tenant: str, mode: Mode, path: str = "") -> Ask:
         """What to ask the store for; `path` goes before the names of fields at fault.
@@ -141,7 +171,7 @@ class RequestReader:
             raise invalid(violations)
         if plan is None:
             plan = self._remember(key)
-        asked, permits = permits, permits or plan.permits
+        permits = permits or plan.permits
         if plan.bypass is not None and plan.bypass.holds(self._now_s()):
             return Ask(plan.cell, mode, permits, (), bypass=plan.bypass)
         ask = Ask(plan.cell, mode, permits, plan.buckets, plan.shadows)
@@ -150,7 +180,7 @@ class RequestReader:
         ask.terms = terms = _terms(request, mode, request_id, plan.ttl_us)
         if request_id or terms.holder:
             ask.record = self.record(tenant, request_id or terms.holder)
-            ask.fingerprint = fingerprint(request.namespace, request.descriptors, asked)
+            ask.fingerprint = _fingerprint(request)
         if permits > plan.most_permits and request.allow_partial:
             ask.permits = plan.most_permits
         elif permits > plan.most_permits:
@@ -208,9 +238,26 @@ class RequestReader:
         )
 
 
-def _is_shared(ask: Ask) -> bool:
-    """Whether the same bytes are the same ask at any time."""
-    return ask.bypass is None and not ask.terms.holder
+def _decoded(raw: bytes) -> limiter_pb2.PermitRequest:
+    try:
+        return limiter_pb2.PermitRequest.FromString(raw)
+    except DecodeError:
+        raise InvalidArgument("the request cannot be decoded") from None
+
+
+def _without_id(raw: bytes) -> tuple[bytes, str]:
+    """The bytes before the id that a request ends with, and the id; all of them and "" where it ends otherwise."""
+    if raw.startswith(ID_FIELD, max(0, len(raw) - ID_BYTES)):
+        request_id = raw[-36:].decode("latin-1")
+        if UUID.fullmatch(request_id):
+            return raw[:-ID_BYTES], request_id
+    return raw, ""
+
+
+def _fingerprint(request: limiter_pb2.PermitRequest) -> str:
+    return fingerprint(
+        request.namespace, request.descriptors, request.permits if request.HasField("permits") else BY_TABLE
+    )
 
 
 def _terms(request: limiter_pb2.PermitRequest, mode: Mode, request_id: str, ttl_us: int) -> Terms:
