@@ -76,12 +76,12 @@ class Decision:
             allowed=decision.allowed,
             permits=decision.permits,
             refusal=_REFUSALS.get(decision.refusal),
-            retry_after_s=to_seconds(decision.retry_after),
+            retry_after_s=to_seconds(decision.retry_after) if decision.HasField("retry_after") else 0.0,
             governing=_rule(decision.governing) if decision.HasField("governing") else None,
-            rules=tuple(_rule(rule) for rule in decision.rules),
+            rules=tuple([_rule(rule) for rule in decision.rules]),
             degraded=decision.degraded,
             replayed=decision.replayed,
-            wait_s=to_seconds(decision.wait),
+            wait_s=to_seconds(decision.wait) if decision.HasField("wait") else 0.0,
             grant_id=decision.grant_id,
         )
 
@@ -107,7 +107,7 @@ def _rule(rule: limiter_pb2.RuleStatus) -> RuleStatus:
         rule.limit,
         rule.remaining,
         to_seconds(rule.reset_after),
-        to_seconds(rule.retry_after),
+        to_seconds(rule.retry_after) if rule.HasField("retry_after") else 0.0,
         rule.allowed,
         rule.shadow,
     )

@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 
 MESSAGE_MAX = 500
 """Requests a message, as many as a limiter takes."""
-UNDER_WAY = 2
-"""Messages without an answer; what comes meanwhile gathers for the next one."""
+UNDER_WAY = 4
+"""Messages without an answer, at most."""
+FOLLOWS = 0.25
+"""The share of the requests under way that another message must have to follow at once; fewer wait for company."""
 STREAM_S = 60.0
 """After that a new stream is opened, which may find another replica."""
 TRIES = 4
@@ -40,6 +42,7 @@ class _Asked:
 
     request: limiter_pb2.PermitRequest
     result: asyncio.Future[limiter_pb2.PermitResult]
+    give_up_at: float
     tries: int = 0
 
 
@@ -53,6 +56,9 @@ class SharedStream:
         self._waiting: deque[_Asked] = deque()
         self._sent: dict[int, list[_Asked]] = {}
         """By the ids of the messages that have no answer yet."""
+        self._oldest: deque[_Asked] = deque()
+        """In the order in which their callers give up, with some that have been answered."""
+        self._giving_up: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._changed = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
@@ -61,16 +67,17 @@ class SharedStream:
     async def ask(self, request: limiter_pb2.PermitRequest) -> limiter_pb2.PermitResult:
         """The result of one request, which must have an id. Raises what ended the stream, or Unavailable."""
         loop = asyncio.get_running_loop()
-        asked = _Asked(request, loop.create_future())
+        asked = _Asked(request, loop.create_future(), loop.time() + self._timeout_s)
         self._waiting.append(asked)
         self._changed.set()
         if self._work is None:
             self._work = loop.create_task(self._run(), name="headworks-consume-stream")
-        late = loop.call_later(self._timeout_s, self._give_up, asked)
-        try:
-            return await asked.result
-        finally:
-            late.cancel()
+        while self._oldest and self._oldest[0].result.done():
+            self._oldest.popleft()
+        self._oldest.append(asked)
+        if self._giving_up is None:
+            self._giving_up = loop.call_at(asked.give_up_at, self._give_up)
+        return await asked.result
 
     async def close(self) -> None:
         """End the stream; whoever still waits gets Unavailable."""
@@ -79,12 +86,21 @@ class SharedStream:
             with suppress(asyncio.CancelledError):
                 await self._work
             self._work = None
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
         self._fail(Unavailable("the client was closed"))
 
-    def _give_up(self, asked: _Asked) -> None:
-        if not asked.result.done():
-            trouble = f": {self._trouble}" if self._trouble else ""
-            asked.result.set_exception(Unavailable(f"no answer within {self._timeout_s:g} s{trouble}"))
+    def _give_up(self) -> None:
+        """One timer for all: they give up in the order in which they came."""
+        loop = asyncio.get_running_loop()
+        trouble = f": {self._trouble}" if self._trouble else ""
+        while self._oldest and (self._oldest[0].result.done() or self._oldest[0].give_up_at <= loop.time()):
+            asked = self._oldest.popleft()
+            if not asked.result.done():
+                asked.result.set_exception(Unavailable(f"no answer within {self._timeout_s:g} s{trouble}"))
+        first = self._oldest[0].give_up_at if self._oldest else None
+        self._giving_up = None if first is None else loop.call_at(first, self._give_up)
 
     def _fail(self, error: Exception) -> None:
         for asked in self._pending():
@@ -134,7 +150,7 @@ class SharedStream:
         try:
             old_at = asyncio.get_running_loop().time() + STREAM_S
             while not reading.done():
-                await self._until(lambda: reading.done() or bool(self._waiting and len(self._sent) < UNDER_WAY))
+                await self._until(lambda: reading.done() or self._may_follow())
                 if not reading.done():
                     await self._write(call)
                     if asyncio.get_running_loop().time() >= old_at:
@@ -144,6 +160,12 @@ class SharedStream:
         finally:
             reading.cancel()
             call.cancel()
+
+    def _may_follow(self) -> bool:
+        """Whether a message goes now. Large ones cost both sides least, so a few requests wait for company."""
+        if not self._waiting or len(self._sent) >= UNDER_WAY:
+            return False
+        return len(self._waiting) >= FOLLOWS * sum(map(len, self._sent.values()))
 
     async def _write(self, call: Any) -> None:
         message = self._next()

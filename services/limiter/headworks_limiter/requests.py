@@ -98,7 +98,7 @@ class RequestReader:
         self._now_s = now_s
         self._plans: dict[PlanKey, _Plan] = {}
         self._groups: dict[tuple[Rule, ...], RuleGroup] = {}
-        self._asks: dict[tuple[str, bytes], _Known] = {}
+        self._asks: dict[tuple[str, bytes, bytes], _Known] = {}
 
     def use(self, rules: Rules) -> None:
         """From the next request on these rules hold."""
@@ -120,11 +120,11 @@ class RequestReader:
     def take(self, raw: bytes, tenant: str) -> Detailed:
         """What to ask the store for, for permits, by the bytes of a PermitRequest; and how much to reply.
 
-        Raises as `ask`. What comes before a request's id is remembered: a field that follows a whole message is read
-        after it, so the same bytes with another id at their end are the same request but for the id.
+        Raises as `ask`. What comes before and after a request's id is remembered: where the first is a whole message,
+        the same bytes around another id are the same request but for the id.
         """
-        head, request_id = _without_id(raw)
-        known = self._asks.get((tenant, head)) or self._learn(head, tenant)
+        head, request_id, tail = _around_id(raw)
+        known = self._asks.get((tenant, head, tail)) or self._learn(tenant, head, tail)
         if known is None:
             request = _decoded(raw)
             return self.ask(request, tenant, Mode.TAKE), request.detail
@@ -136,12 +136,14 @@ class RequestReader:
             )
         return ask, known.detail
 
-    def _learn(self, head: bytes, tenant: str) -> _Known | None:
-        """What a request without an id means; None where that depends on more than these bytes."""
-        if len(head) > MAX_REMEMBERED_BYTES:
+    def _learn(self, tenant: str, head: bytes, tail: bytes) -> _Known | None:
+        """What a request without its id means; None where that depends on more than these bytes."""
+        if len(head) + len(tail) > MAX_REMEMBERED_BYTES:
             return None
         try:
             request = _decoded(head)
+            if tail:
+                request = _decoded(head + tail)
             if request.request_id:
                 return None
             ask = self.ask(request, tenant, Mode.TAKE)
@@ -152,7 +154,7 @@ class RequestReader:
         known = _Known(ask, request.detail, _fingerprint(request))
         if len(self._asks) >= MAX_PLANS:
             self._asks.clear()
-        self._asks[tenant, head] = known
+        self._asks[tenant, head, tail] = known
         return known
 
     def ask(self, request: limiter_pb2.PermitRequest, tenant: str, mode: Mode, path: str = "") -> Ask:
@@ -245,13 +247,15 @@ def _decoded(raw: bytes) -> limiter_pb2.PermitRequest:
         raise InvalidArgument("the request cannot be decoded") from None
 
 
-def _without_id(raw: bytes) -> tuple[bytes, str]:
-    """The bytes before the id that a request ends with, and the id; all of them and "" where it ends otherwise."""
-    if raw.startswith(ID_FIELD, max(0, len(raw) - ID_BYTES)):
-        request_id = raw[-36:].decode("latin-1")
+def _around_id(raw: bytes) -> tuple[bytes, str, bytes]:
+    """What looks like the request's id, with the bytes before it and after it."""
+    at = raw.rfind(ID_FIELD)
+    if at >= 0:
+        end = at + ID_BYTES
+        request_id = raw[at + len(ID_FIELD) : end].decode("latin-1")
         if UUID.fullmatch(request_id):
-            return raw[:-ID_BYTES], request_id
-    return raw, ""
+            return raw[:at], request_id, raw[end:]
+    return raw, "", b""
 
 
 def _fingerprint(request: limiter_pb2.PermitRequest) -> str:
