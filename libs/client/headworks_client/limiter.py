@@ -21,6 +21,8 @@ from headworks_client.channel import Connection
 from headworks_client.decisions import Decision, Learned, RuleExplanation
 from headworks_client.durations import to_duration
 from headworks_client.granting import GrantCalls
+from headworks_client.lease_size import Bounds
+from headworks_client.local import LocalQuota
 from headworks_client.outcomes import limit_fields
 from headworks_client.sharing import SharedStream
 
@@ -192,6 +194,24 @@ class LimiterClient(LimiterCalls):
         if isinstance(outcome, ServiceError):
             raise outcome
         return outcome
+
+    def local(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        *,
+        least: int = 1,
+        most: int = 10_000,
+        target_s: float = 1.0,
+        duration_s: float = 5.0,
+    ) -> LocalQuota:
+        """Permits that are spent without a call, for many requests of the same descriptors: `async with` it.
+
+        A lease has `least` to `most` permits, enough for about `target_s`, and is spent for at most `duration_s`.
+        Raises ValueError for bounds that make no sense.
+        """
+        bounds = Bounds(least, most, target_s)
+        return LocalQuota(self, namespace, descriptors, bounds=bounds, duration_s=duration_s)
 
     def _open_stream(self) -> Any:
         return self._stub.ConsumeStream(metadata=self._connection.metadata)

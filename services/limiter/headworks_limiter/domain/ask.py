@@ -53,6 +53,8 @@ class Verdict:
     """The indexes of the buckets whose rules refuse nothing."""
     wait_us: int = 0
     """How long from now the permits begin."""
+    age_us: int = 0
+    """How long ago the permits began, for a held grant that is told again."""
     grant_id: str = ""
     """What the grant is called, if it may be settled."""
 

@@ -100,7 +100,8 @@ class MemoryBuckets:
         if recalled is not None or ask.mode is Mode.RECALL:
             answer, permits, wait_us = recalled or (Answer.UNRECORDED, 0, 0)
             outcomes = decide(known, 0, Mode.LOOK, now_us).outcomes
-            verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+            verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows)
+            verdict.wait_us, verdict.age_us = max(0, wait_us), max(0, -wait_us)
             verdict.grant_id = ask.terms.holder if verdict.allowed else ""
             return verdict
         what = decide(known, ask.permits, ask.mode, now_us, ask.shadows, ask.terms, ask.counting)
@@ -205,9 +206,10 @@ class MemoryBuckets:
         )
 
     def _recall(self, ask: Ask, now_us: int) -> tuple[Answer, int, int] | None:
-        """What the request's id already has, the permits granted, and how long until they begin."""
+        """What the request's id already has, the permits granted, and how long until they begin, or began."""
         grant = self._grants.get(ask.record) if ask.record else None
         if grant is None or now_us >= grant.deadline:
             return None
         same = grant.fingerprint == ask.fingerprint
-        return (Answer.REPLAYED if same else Answer.REUSED), grant.permits, max(0, grant.start - now_us)
+        wait_us = grant.start - now_us if grant.start else 0
+        return (Answer.REPLAYED if same else Answer.REUSED), grant.permits, wait_us

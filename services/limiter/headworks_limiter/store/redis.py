@@ -134,6 +134,8 @@ def _verdicts(asks: Sequence[Ask], reply: Sequence[int]) -> list[Verdict]:
             for entry in range(at + 3, end, 4)
         ]
         verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+        if wait_us < 0:
+            verdict.wait_us, verdict.age_us = 0, -wait_us
         if ask.terms.holder and verdict.allowed:
             verdict.grant_id = ask.terms.holder
         verdicts.append(verdict)
