@@ -86,6 +86,8 @@ class Decision:
     """How long to wait before using the permits."""
     grant_id: str = ""
     """What `settle`, `release` and `renew` call the grant; empty when it was given for good."""
+    grant_expires_after_s: float = 0.0
+    """How long what it holds is held, unless it is renewed."""
 
     @classmethod
     def from_proto(cls, decision: limiter_pb2.Decision) -> Decision:
@@ -101,6 +103,7 @@ class Decision:
             replayed=decision.replayed,
             wait_s=to_seconds(decision.wait) if decision.HasField("wait") else 0.0,
             grant_id=decision.grant_id,
+            grant_expires_after_s=to_seconds(decision.grant_expires_after) if decision.grant_id else 0.0,
         )
 
 

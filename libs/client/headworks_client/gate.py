@@ -12,26 +12,13 @@ from headworks_core.errors import Reason, ServiceError, Unavailable
 
 from headworks_client.decisions import Decision
 from headworks_client.limiter import LimiterClient
+from headworks_client.refusals import LimitExceeded
 from headworks_client.sync import SyncLimiterClient
 
 OnUnavailable = Literal["allow", "deny"]
 SHORTEST_WAIT_S = 0.001
 
 log = logging.getLogger(__name__)
-
-
-class LimitExceeded(Exception):
-    """The limiter refused, and waiting would have taken too long."""
-
-    def __init__(self, message: str, decision: Decision | None = None) -> None:
-        super().__init__(message)
-        self.decision = decision
-        """What the limiter said; None where a rule can never hold as many permits as were asked for."""
-
-    @property
-    def retry_after_s(self) -> float:
-        """When to try again; 0: not known, or never."""
-        return self.decision.retry_after_s if self.decision is not None else 0.0
 
 
 class _Ask(Protocol):
@@ -80,7 +67,7 @@ class Gate:
                 return
             wait_s = max(decision.retry_after_s, SHORTEST_WAIT_S)
             if decision.retry_after_s <= 0 or time.monotonic() + wait_s > give_up_at:
-                raise LimitExceeded(_sentence(decision), decision)
+                raise LimitExceeded.of(decision)
             await self._sleep(wait_s)
 
     def _undecided(self, error: ServiceError) -> None:
@@ -108,9 +95,3 @@ def blocking_gate(
         time.sleep(seconds)  # noqa: ASYNC251 - it is meant to block
 
     return Gate(ask, sleep, namespace, max_wait_s=max_wait_s, on_unavailable=on_unavailable)
-
-
-def _sentence(decision: Decision) -> str:
-    rule = f" of rule {decision.governing.rule}" if decision.governing is not None else ""
-    wait = f"; try again in {decision.retry_after_s:.3f} s" if decision.retry_after_s > 0 else ""
-    return f"the limit{rule} is used up{wait}"

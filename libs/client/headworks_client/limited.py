@@ -21,8 +21,9 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from headworks_client.blocking import run
 from headworks_client.descriptors import descriptors, permits
-from headworks_client.gate import Gate, LimitExceeded, OnUnavailable, blocking_gate, gate
+from headworks_client.gate import Gate, OnUnavailable, blocking_gate, gate
 from headworks_client.limiter import LimiterClient
+from headworks_client.refusals import LimitExceeded
 from headworks_client.sync import SyncLimiterClient
 from headworks_client.web.answers import too_many_requests
 from headworks_client.web.keys import Key

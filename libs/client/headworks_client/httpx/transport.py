@@ -15,11 +15,12 @@ from headworks_core.errors import Unavailable
 
 from headworks_client.blocking import run
 from headworks_client.descriptors import descriptors, permits
-from headworks_client.gate import LimitExceeded, OnUnavailable, blocking_gate, gate
+from headworks_client.gate import OnUnavailable, blocking_gate, gate
 from headworks_client.httpx.keys import Key, host
 from headworks_client.httpx.reports import AsyncReports, Outcome, Reports, SyncReports
 from headworks_client.limiter import LimiterClient
 from headworks_client.outcomes import limit_fields
+from headworks_client.refusals import LimitExceeded
 from headworks_client.sync import SyncLimiterClient
 from headworks_client.web.answers import about
 from headworks_client.web.headers import JSON, Dialect, limit_headers, problem
