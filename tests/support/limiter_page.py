@@ -1,0 +1,28 @@
+"""What docs/limiter.md shows: its blocks, links and tables."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "limiter.md"
+TEXT = PAGE.read_text()
+LINES = "namespaces:\n  page:\n    rules:\n"
+
+
+def blocks(language: str) -> list[str]:
+    """The content of every block of a language; what stands alone below `rules:` in a namespace of its own."""
+    found = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    return [LINES + textwrap.indent(text, "      ") if text.startswith("- ") else text for text in found]
+
+
+def anchors(text: str) -> set[str]:
+    """What can be linked to within a page: its headings, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def section(title: str) -> str:
+    """A section, without its heading."""
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
