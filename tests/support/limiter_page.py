@@ -12,8 +12,12 @@ LINES = "namespaces:\n  page:\n    rules:\n"
 
 
 def blocks(language: str) -> list[str]:
-    """The content of every block of a language; what stands alone below `rules:` in a namespace of its own."""
-    found = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    """Every block of a language, none: of the shell. Rules that stand alone are put into a namespace."""
+    found = [
+        text
+        for named, text in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+        if named == language
+    ]
     return [LINES + textwrap.indent(text, "      ") if text.startswith("- ") else text for text in found]
 
 

@@ -17,10 +17,7 @@ from tests.support.limiter_page import PAGE, TEXT, anchors, blocks, section
 
 COMMAND: Any = typer.main.get_command(app)
 SHOWN = [
-    line.partition(" #")[0]
-    for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("headworks ")
+    line.partition(" #")[0] for block in blocks("") for line in block.splitlines() if line.startswith("headworks ")
 ]
 LINKS = re.findall(r"\]\(([^)]+)\)", TEXT)
 
