@@ -52,7 +52,8 @@ class Gate:
     async def enter(self, descriptors: Mapping[str, str], permits: int | None) -> None:
         """Return when the permits were taken, or (no descriptors; no limiter, and `allow`) are not needed.
 
-        Waits as long as refusals say, `max_wait_s` in all. Raises LimitExceeded; Unavailable (no limiter, and `deny`).
+        Waits as long as refusals say, `max_wait_s` in all, and for the turn that a leaky_bucket rule gives.
+        Raises LimitExceeded; Unavailable (no limiter, and `deny`).
         """
         if not descriptors:
             return
@@ -64,6 +65,8 @@ class Gate:
                 self._undecided(error)
                 return
             if decision.allowed:
+                if decision.wait_s > 0:  # a leaky_bucket rule has said when
+                    await self._sleep(decision.wait_s)
                 return
             wait_s = max(decision.retry_after_s, SHORTEST_WAIT_S)
             if decision.retry_after_s <= 0 or time.monotonic() + wait_s > give_up_at:

@@ -9,7 +9,9 @@ A refusal is RESOURCE_EXHAUSTED with google.rpc.RetryInfo and QuotaFailure, whic
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -115,6 +117,8 @@ class LimitInterceptor(_Limits, grpc.aio.ServerInterceptor):
             status = self._undecided(error)
         else:
             status = None if decision.allowed else refusal(decision)
+            if decision.allowed and decision.wait_s > 0:  # a leaky_bucket rule has said when
+                await asyncio.sleep(decision.wait_s)
         return handler if status is None else _refusing(status)
 
 
@@ -157,6 +161,8 @@ class SyncLimitInterceptor(_Limits, grpc.ServerInterceptor):
             decision = self._limiter.consume(self._namespace, descriptors, permits)
         except ServiceError as error:
             return self._undecided(error)
+        if decision.allowed and decision.wait_s > 0:
+            time.sleep(decision.wait_s)
         return None if decision.allowed else refusal(decision)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,11 @@ import grpc
 import httpx
 import pytest
 from fastapi import FastAPI
-from headworks_client import LimiterClient
+from headworks_client import LimiterClient, limited
+from headworks_client.web import LimitMiddleware
 from redis.asyncio import Redis
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 
 from tests.integration.limiter.serving import running
 from tests.support.limiter_page import blocks
@@ -188,3 +191,31 @@ namespaces:
         grant = await client.consume("api", {"up": "a"})
         assert (await lives_s())["flow"] <= 120  # nothing was learnt: a ttl, and a minute
         await client.release(grant.grant_id)
+
+
+async def test_the_decorator_and_the_middleware_wait_for_the_turn_that_a_queue_gives(
+    redis: Redis, valkey_url: str
+) -> None:
+    rules = """
+namespaces:
+  api:
+    rules:
+      - {name: line, match: {route: "*"}, limit: 5/second, algorithm: leaky_bucket}
+"""
+    begun: list[float] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(time.monotonic())
+        await PlainTextResponse("hello")(scope, receive, send)
+
+    async with running(valkey_url, rules) as limiter, LimiterClient(limiter.address, timeout_s=20) as client:
+        called = limited(client, "api", describe={"route": "f"})(asyncio.sleep)
+        start = time.monotonic()
+        await asyncio.gather(*(called(0) for _ in range(3)))
+        assert time.monotonic() - start >= 0.39  # at once, after 0.2 s and after 0.4 s
+        app = LimitMiddleware(application, client, namespace="api", describe={"route": lambda scope: "g"})
+        start = time.monotonic()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as browser:
+            replies = await asyncio.gather(*(browser.get("/") for _ in range(3)))
+        assert [reply.status_code for reply in replies] == [200] * 3
+        assert max(begun) - start >= 0.39

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatchcase
@@ -77,6 +78,8 @@ class LimitMiddleware:
             return
         extra = limit_headers(decision, self._dialect)
         if decision.allowed:
+            if decision.wait_s > 0:  # a leaky_bucket rule has said when
+                await asyncio.sleep(decision.wait_s)
             await self._app(scope, receive, _adding(extra, send))
         else:
             await _answer(scope, send, 429, problem(decision), extra)
