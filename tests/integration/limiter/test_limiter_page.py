@@ -14,7 +14,7 @@ import grpc
 import httpx
 import pytest
 from fastapi import FastAPI
-from headworks_client import LimiterClient, limited
+from headworks_client import Decision, LimiterClient, PermitRequest, limited
 from headworks_client.web import LimitMiddleware
 from redis.asyncio import Redis
 from starlette.requests import Request
@@ -219,3 +219,41 @@ namespaces:
             replies = await asyncio.gather(*(browser.get("/") for _ in range(3)))
         assert [reply.status_code for reply in replies] == [200] * 3
         assert max(begun) - start >= 0.39
+
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+async def test_what_the_runbook_says_of_blocks_breakers_and_trials(redis: Redis, valkey_url: str, store: str) -> None:
+    rules = """
+namespaces:
+  api:
+    rules:
+      - {name: rate, match: {up: "*"}, limit: 100/hour}
+      - {name: trial, match: {up: "*"}, limit: 100/hour, shadow: true}
+      - {name: health, match: {up: "*"}, algorithm: circuit_breaker, failures: 50%, calls: 1}
+"""
+    url = valkey_url if store == "redis" else "memory:"
+    async with running(url, rules) as limiter, LimiterClient(limiter.address, timeout_s=20) as client:
+        told = await client.report_outcome("api", {"up": "a"}, 429, {"Retry-After": "3600"})
+        assert told.rules == ("rate",)  # not the one on trial, and an overload is no failure
+        await client.report_outcome("api", {"up": "a"}, 500)
+        refused = await client.consume("api", {"up": "a"}, detail_all=True)
+        assert [rule.rule for rule in refused.rules if not rule.allowed] == ["rate", "health"]
+        await client.reset("api", {"up": "a"})
+        assert (await client.consume("api", {"up": "a"})).allowed
+
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+async def test_a_bucket_has_at_most_two_hundred_promises_and_any_can_be_given_back(
+    redis: Redis, valkey_url: str, store: str
+) -> None:
+    rules = "namespaces: {api: {rules: [{name: rate, match: {user: '*'}, limit: 60/minute, burst: 1}]}}"
+    url = valkey_url if store == "redis" else "memory:"
+    async with running(url, rules) as limiter, LimiterClient(limiter.address, timeout_s=20) as client:
+        asked = [PermitRequest("api", {"user": "ann"}, max_wait_s=3_600, hold_s=600) for _ in range(202)]
+        found = [each for each in await client.consume_batch(asked) if isinstance(each, Decision)]
+        assert [each.allowed for each in found] == [True] * 201 + [False]
+        await client.settle(found[150].grant_id, 0)
+        (again,) = await client.consume_batch([asked[0]])
+        assert isinstance(again, Decision)
+        assert again.allowed
+        assert 100 < again.wait_s <= 151  # the place of the one that was given back, and no other
