@@ -6,6 +6,7 @@ The reader of completion events is `headworks_client.events`.
 from headworks_client.admin import AdminClient
 from headworks_client.decisions import Decision, Learned, Refusal, RuleExplanation, RuleStatus
 from headworks_client.filters import JobFilter
+from headworks_client.holding import HoldLost
 from headworks_client.jobs import Job, JobCancelled, JobFailed
 from headworks_client.limited import limited
 from headworks_client.limiter import LimiterClient, PermitRequest
@@ -31,6 +32,7 @@ __all__ = [
     "Decision",
     "Failure",
     "FailureCategory",
+    "HoldLost",
     "Job",
     "JobCancelled",
     "JobFailed",

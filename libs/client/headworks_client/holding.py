@@ -11,12 +11,18 @@ from typing import Protocol
 
 from headworks_core.errors import FailedPrecondition, NotFound, ServiceError
 
+from headworks_client.backoff import Backoff
 from headworks_client.decisions import Decision
+from headworks_client.refusals import LimitExceeded
 
 log = logging.getLogger(__name__)
 
 SOONEST_S = 0.02
 """The shortest time between two tries to renew."""
+FIRST_LOOK_S, LONGEST_LOOK_S = 0.02, 0.5
+"""Between looks for a free slot."""
+LONGEST_PROMISE_S = 3_600.0
+"""As far ahead as the limiter promises permits."""
 GONE = (NotFound, FailedPrecondition)
 """How the limiter says that others may hold what was held."""
 
@@ -43,6 +49,24 @@ class BlockingRenewing(Protocol):
 
     def release(self, grant_id: str) -> bool:
         """Give back what is held."""
+
+
+async def entered(
+    ask: Callable[[float], Awaitable[Decision]], sleep: Callable[[float], Awaitable[None]], max_wait_s: float
+) -> Decision:
+    """Ask, with the seconds that are left for waiting, until it is allowed. Raises LimitExceeded after `max_wait_s`.
+
+    A slot that is given back early is found by asking again: nobody is told.
+    """
+    backoff, give_up_at = Backoff(FIRST_LOOK_S, LONGEST_LOOK_S), monotonic() + max_wait_s
+    while True:
+        left_s = max(0.0, give_up_at - monotonic())
+        decision = await ask(min(left_s, LONGEST_PROMISE_S))
+        if decision.allowed:
+            return decision
+        if not left_s or not decision.retry_after_s:
+            raise LimitExceeded.of(decision)
+        await sleep(min(decision.retry_after_s, backoff.next_s(), left_s))
 
 
 class Hold:
@@ -111,7 +135,7 @@ class Hold:
 
 
 class BlockingHold:
-    """The same for code without an event loop; a thread renews what is held for long."""
+    """The same for code without an event loop: a thread renews what is held, and gives it back."""
 
     def __init__(self, client: BlockingRenewing, decision: Decision) -> None:
         self._client = client
@@ -119,28 +143,22 @@ class BlockingHold:
         self.lost = False
         """Whether others may hold the permits by now."""
         self._over = threading.Event()
-        self._renewing: threading.Thread | None = None
+        self._keeper: threading.Thread | None = None
 
     def begin(self) -> None:
         """Keep it."""
         if self.decision.grant_id:
             ends_at = monotonic() + self.decision.grant_expires_after_s
-            self._renewing = threading.Thread(target=self._renew, args=(ends_at,), name="headworks-renew", daemon=True)
-            self._renewing.start()
+            self._keeper = threading.Thread(target=self._keep, args=(ends_at,), name="headworks-hold", daemon=True)
+            self._keeper.start()
 
-    def end(self) -> None:
-        """Give it back."""
-        if self._renewing is None:
-            return
+    def end(self, *, wait: bool = True) -> None:
+        """Give it back, and `wait` until that is done; what comes of it is only logged."""
         self._over.set()
-        self._renewing.join()
-        if not self.lost:
-            try:
-                self._client.release(self.decision.grant_id)
-            except ServiceError as error:
-                log.info("grant %s was not given back, it ends by itself: %s", self.decision.grant_id, error.message)
+        if wait and self._keeper is not None:
+            self._keeper.join()
 
-    def _renew(self, ends_at: float) -> None:
+    def _keep(self, ends_at: float) -> None:
         while not self._over.wait(max((ends_at - monotonic()) / 2, SOONEST_S)):
             sent_at = monotonic()
             try:
@@ -150,6 +168,10 @@ class BlockingHold:
                     log.warning("grant %s is lost: %s", self.decision.grant_id, error.message)
                     self.lost = True
                     return
+        try:
+            self._client.release(self.decision.grant_id)
+        except ServiceError as error:
+            log.info("grant %s was not given back, it ends by itself: %s", self.decision.grant_id, error.message)
 
 
 _background: set[asyncio.Task[None]] = set()
