@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse
 
 from tests.integration.limiter.serving import running
 from tests.support.limiter_page import blocks
+from tests.support.wait import wait_until
 
 RULES = """
 namespaces:
@@ -101,6 +102,15 @@ async def test_a_slot_is_renewed_and_released(address: str, limiter: LimiterClie
     names = await ran(with_word("limiter.renew"), address, limiter=limiter)
     assert names["decision"].allowed
     assert await left(limiter, "jobs", user="ann") == 1
+
+
+async def test_a_slot_is_held_while_a_block_runs(address: str, limiter: LimiterClient) -> None:
+    await ran(with_word("limiter.holding"), address, limiter=limiter)
+
+    async def given_back() -> bool:
+        return await left(limiter, "jobs", user="ann") == 1
+
+    await wait_until(given_back, 10, what="the slot")
 
 
 async def test_a_lease_is_taken_and_what_is_left_returned(address: str, limiter: LimiterClient) -> None:
