@@ -67,15 +67,20 @@ local function room(now, capacity, rate)
   return least
 end
 
-local function fits(now, units, capacity, rate)
-  local level = now.level + units
+local function drain(level, at, to_us, rate)
+  return math.max(0, level - math.max(0, to_us - at) * rate)
+end
+
+-- Whether so many units may be taken at a time, with this level, without breaking a promise from the `first` one on.
+local function fits(now, first, at, level, units, capacity, rate)
+  level = level + units
   if level > (capacity > 0 and capacity or units) then
     return false
   end
-  for index, time in ipairs(now.times) do
+  for index = first, #now.times do
     local booked = now.units[index]
     level = level + booked
-    if level - (time - now.at) * rate > (capacity > 0 and capacity or booked) then
+    if level - (now.times[index] - at) * rate > (capacity > 0 and capacity or booked) then
       return false
     end
   end
@@ -84,27 +89,29 @@ end
 
 local function first_start(now, units, capacity, rate)
   local bound = capacity > 0 and capacity or units
-  while now.times[1] do
-    local time = now.at + math.max(0, ceil_div(now.level + units - bound, rate))
-    local following = now.times[1]
-    if time < following and fits(advance(now, time, rate), units, capacity, rate) then
+  local at, level = now.at, now.level
+  for index, following in ipairs(now.times) do
+    local time = at + math.max(0, ceil_div(level + units - bound, rate))
+    if time < following and fits(now, index, time, drain(level, at, time, rate), units, capacity, rate) then
       return time
     end
-    now = advance(now, following, rate)
+    level, at = drain(level, at, following, rate) + now.units[index], math.max(at, following)
   end
-  return now.at + math.max(0, ceil_div(now.level + units - bound, rate))
+  return at + math.max(0, ceil_div(level + units - bound, rate))
 end
 
 local function drained(now, units, rate)
-  while now.times[1] do
-    local over = owed(now) - units
-    local time, following = now.at + math.max(0, ceil_div(over, rate)), now.times[1]
-    if time < following and over <= now.level then
+  local at, level, rest = now.at, now.level, owed(now) - now.level
+  for index, following in ipairs(now.times) do
+    local over = level + rest - units
+    local time = at + math.max(0, ceil_div(over, rate))
+    if time < following and over <= level then
       return time
     end
-    now = advance(now, following, rate)
+    level, rest = drain(level, at, following, rate) + now.units[index], rest - now.units[index]
+    at = math.max(at, following)
   end
-  return now.at + math.max(0, ceil_div(now.level - units, rate))
+  return at + math.max(0, ceil_div(level - units, rate))
 end
 
 local function promise(now, time, units)

@@ -16,7 +16,8 @@ function leaky_bucket.take(state, permits, rule, now_us)
   local permit_units, rate = rule[2], rule[3]
   local level, wanted = leaky_level(state, rule, now_us), permits * permit_units
   local free = rule[4] * permit_units - owed(level)
-  local allowed, retry_after_us = permits == 0 or wanted <= free and level.at <= now_us and fits(level, wanted, 0, rate), 0
+  local at_once = wanted <= free and level.at <= now_us and fits(level, 1, level.at, level.level, wanted, 0, rate)
+  local allowed, retry_after_us = permits == 0 or at_once, 0
   if not allowed and wanted > free then
     retry_after_us = drained(level, rule[4] * permit_units - wanted, rate) - now_us
   elseif not allowed then
