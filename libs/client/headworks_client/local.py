@@ -101,6 +101,8 @@ class LocalQuota:
         self._ahead = False
         """The next lease is wanted before anybody waits for it."""
         self._governing: RuleStatus | None = None
+        self._unheard: tuple[str, int] | None = None
+        """The id and permits of a lease that may have been granted, but nobody heard of it."""
         self._refused_until = 0.0
         self._measured = (monotonic(), 0)
         """When the last lease came, and what had been spent by then."""
@@ -267,13 +269,22 @@ class LocalQuota:
 
     async def _lease(self) -> None:
         sent_at = monotonic()
-        lease = await self._leasing.lease_quota(
-            self._namespace,
-            self._descriptors,
-            self._wanted(sent_at),
-            duration_s=self._duration_s + KEEP_S,
-            request_id=str(uuid.uuid4()),
-        )
+        request_id, permits = self._unheard or (str(uuid.uuid4()), self._wanted(sent_at))
+        self._unheard = request_id, permits
+        try:
+            lease = await self._leasing.lease_quota(
+                self._namespace,
+                self._descriptors,
+                permits,
+                duration_s=self._duration_s + KEEP_S,
+                request_id=request_id,
+            )
+        except Unavailable:
+            raise
+        except ServiceError:
+            self._unheard = None
+            raise
+        self._unheard = None
         now = monotonic()
         self._governing = lease.governing
         self._ahead = False

@@ -19,6 +19,8 @@ from headworks_devkit.ports import free_port
 from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import running
+from tests.support.http import scrape, value
+from tests.support.proxy import proxy
 from tests.support.wait import wait_until
 
 RULES = """
@@ -202,7 +204,7 @@ async def test_a_lease_that_is_told_again_after_its_window_is_over(client: Limit
         return await remaining(client, "second") == 50
 
     await wait_until(over, 20, what="the next window")
-    assert await client.consume("second", ANN, 1)  # it has begun
+    assert (await client.consume("second", ANN, 1)).allowed  # it has begun
     again = await client.lease_quota("second", ANN, 20, request_id=request_id)
     assert (again.permits, again.expires_after_s) == (20, 0)
 
@@ -273,3 +275,53 @@ async def test_leases_outlive_the_limiter_and_go_on_with_the_next_one(redis: Red
             counts = quota.counts
             assert counts.spent == 101
             assert await remaining(client, "window") == 1_000 - counts.leased + counts.returned
+
+
+async def test_what_a_limiter_granted_unheard_is_not_taken_twice(redis: Redis, valkey_url: str) -> None:
+    """The limiter's answer is lost on its way: the next try gets the same lease."""
+    async with (
+        running(valkey_url, RULES) as limiter,
+        proxy(limiter.address) as between,
+        LimiterClient(between.address, timeout_s=1) as client,
+        LimiterClient(limiter.address, timeout_s=20) as beside,
+        client.local("window", ANN, least=100, most=100) as quota,
+    ):
+        assert (await quota.consume()).allowed
+        between.stall("down", drop=True)
+        for _ in range(99):
+            assert (await quota.consume()).allowed
+        with pytest.raises(Unavailable):
+            await quota.consume()
+        assert await remaining(beside, "window") == 800  # it was granted
+        await between.clear()
+        between.cut()
+
+        async def back() -> bool:
+            try:
+                return (await quota.consume()).allowed
+            except Unavailable:
+                return False
+
+        await wait_until(back, 30, what="the lease")
+        assert await remaining(beside, "window") == 800
+
+
+async def test_the_limiter_tells_what_is_on_lease_and_how_much_may_be_too_much(redis: Redis, valkey_url: str) -> None:
+    monitor = f"127.0.0.1:{free_port()}"
+    async with (
+        running(valkey_url, RULES, metrics_address=monitor) as limiter,
+        LimiterClient(limiter.address, timeout_s=20) as client,
+    ):
+        async with (
+            client.local("window", ANN, least=300, most=300, duration_s=60) as exact,
+            client.local("rate", ANN, least=40, most=40, duration_s=60) as inexact,
+        ):
+            assert (await exact.consume()).allowed
+            assert (await inexact.consume()).allowed
+            seen = await scrape(monitor)
+            assert value(seen, "headworks_limiter_leases_outstanding") == 340
+            assert value(seen, "headworks_limiter_over_admission_bound") == 40
+        seen = await scrape(monitor)
+        assert value(seen, "headworks_limiter_leases_outstanding") == 0
+        assert value(seen, "headworks_limiter_over_admission_bound") == 0
+        assert value(seen, "headworks_limiter_leases_permits_total") == 340
