@@ -43,7 +43,12 @@ from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
 from headworks_limiter.store.redis import RedisBuckets
 from headworks_limiter.store.rule_versions import RedisRuleVersions
 from headworks_limiter.store.size import Count, StoreSize, keys_in
-from headworks_limiter.telemetry import add_lease_metrics, add_metrics, add_rule_metrics
+from headworks_limiter.telemetry import (
+    add_lease_metrics,
+    add_metrics,
+    add_reservation_metrics,
+    add_rule_metrics,
+)
 from headworks_limiter.wire import CODECS
 
 log = structlog.get_logger(__name__)
@@ -97,7 +102,13 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
         breaker = _breaker(store)
         local = LocalBuckets(replicas=settings.replicas)
         async with (
-            Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider,
+            Decider(
+                store.buckets,
+                local,
+                breaker,
+                enabled=settings.enabled,
+                reservation_ttl_us=settings.reservation_ttl_ms * 1_000,
+            ) as decider,
             envoy_services(settings, store.counters, store.meta, breaker) as envoys,
         ):
             newcomers = Newcomers(settings.max_new_buckets_per_minute)
@@ -122,12 +133,16 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                 add_metrics(metrics, decider, breaker, local)
                 add_rule_metrics(metrics, decider.counters, in_use, newcomers, StoreSize(store.keys))
                 add_lease_metrics(metrics, servicer.leases)
+                add_reservation_metrics(metrics, decider.reservations)
                 for envoy in envoys:
                     envoy.add_metrics(metrics)
 
                 async def changed() -> None:
                     servicer.use(in_use.rules)
                     await health.set(RULES, in_use.current)
+
+                async def end_reservations() -> None:
+                    await decider.reservations.look(reader.platforms)
 
                 in_use.tell(changed)
                 await health.set(RULES, in_use.current)
@@ -138,6 +153,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                         every(PROBE_S, readiness.probe, name="readiness"),
                         forever(in_use.follow_file, name="rules"),
                         every(LOOK_S, in_use.look, name="rules of the API"),
+                        every(min(LOOK_S, settings.reservation_ttl_ms / 1_000), end_reservations, name="reservations"),
                         *(envoy.follow(health) for envoy in envoys),
                     ),
                     reloading(book.ask, *(envoy.reload for envoy in envoys)),
