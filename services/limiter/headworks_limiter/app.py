@@ -23,7 +23,8 @@ from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_permissions, starting
 
 from headworks_limiter.admin import LimiterAdminServicer
-from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
+from headworks_limiter.buckets import Buckets
+from headworks_limiter.decider import MAX_FLIGHTS, Decider
 from headworks_limiter.envoy.counters import MemoryCounters, RedisCounters
 from headworks_limiter.envoy.counting import Counters
 from headworks_limiter.envoy.service import envoy_services

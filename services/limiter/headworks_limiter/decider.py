@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
 import structlog
 from headworks_core.batching import MicroBatcher
@@ -17,14 +17,14 @@ from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unava
 from headworks_core.store import Moving
 from headworks_core.telemetry import is_sampled
 
+from headworks_limiter.buckets import Buckets
 from headworks_limiter.bypass_log import BypassLog
 from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.denials import Denials
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.grants import Learned, Operation, Reported, Settled, Status
-from headworks_limiter.domain.reservations import Concluded, Ending
-from headworks_limiter.domain.rule import Bucket, OnStoreFailure
+from headworks_limiter.domain.rule import OnStoreFailure
 from headworks_limiter.domain.upstream import Feedback
 from headworks_limiter.lanes import Lanes
 from headworks_limiter.reservations import Reservations
@@ -43,28 +43,6 @@ RESERVATION_TTL_US = 2_000_000
 STORE_FAILURES = (Unavailable, ResourceExhausted)
 Outcome = Verdict | ServiceError
 T = TypeVar("T")
-
-
-class Buckets(Protocol):
-    """A store of buckets that all replicas share."""
-
-    async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> Sequence[Verdict]:
-        """Decide in this order, in one atomic step; all asks are of one cell."""
-
-    async def reset(self, keys: Sequence[str]) -> int:
-        """Make these buckets of one cell full again; how many were not."""
-
-    async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
-        """End, release or renew a grant, by the key of its record."""
-
-    async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> Sequence[Learned]:
-        """Let buckets of one cell know what an upstream said; what each made of it."""
-
-    async def read(self, keys: Sequence[str]) -> tuple[int, Sequence[str | None]]:
-        """The time, and what buckets of one cell hold then."""
-
-    async def conclude(self, reserved: str, endings: Sequence[Ending]) -> Concluded:
-        """End reservations of one cell, by the key of its list."""
 
 
 class _Expired(Unavailable):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 from headworks_core.batching import MicroBatcher
 from headworks_core.errors import ServiceError
 from headworks_core.measures import Tally
 
+from headworks_limiter.buckets import Buckets
 from headworks_limiter.domain.ask import Platform
 from headworks_limiter.domain.reservations import Concluded, Conclusion, Ending
 from headworks_limiter.domain.rule import reserved_key
@@ -24,13 +25,6 @@ MAX_FLIGHTS = 4
 NAMES = {Conclusion.CONFIRM: "confirmed", Conclusion.REFUND: "refunded", Conclusion.REFUSE: "refunded"}
 
 
-class Concluding(Protocol):
-    """A store that keeps reservations."""
-
-    async def conclude(self, reserved: str, endings: Sequence[Ending]) -> Concluded:
-        """End these, by the key of their cell's list."""
-
-
 Directly = Callable[[int, Callable[[], Awaitable[Concluded]]], Awaitable[Concluded]]
 
 
@@ -42,7 +36,7 @@ class _Item(NamedTuple):
 class Reservations:
     """Ends them, and counts. Everything in it may fail: what is not ended ends by itself."""
 
-    def __init__(self, store: Concluding, breaker: Breaker | Breakers, directly: Directly, *, ttl_us: int) -> None:
+    def __init__(self, store: Buckets, breaker: Breaker | Breakers, directly: Directly, *, ttl_us: int) -> None:
         """`directly` calls the store for a cell, and minds its breaker; `ttl_us` is when one ends by itself."""
         self._store = store
         self._directly = directly
