@@ -191,7 +191,7 @@ class MemoryBuckets:
             if not cost:
                 state = release(state, params, now_us, record.rpartition(":")[2])
             self._keep([bucket], [state])
-        before, grant.permits = grant.permits, cost
+        before, grant.permits = grant.permits, min(cost, grant.permits)
         if not cost:
             del self._grants[record]
         return before
