@@ -161,8 +161,9 @@ class MemoryBuckets:
 
     def conclude_at(self, endings: Sequence[Ending], now_us: int) -> Concluded:
         """Do so as if it were `now_us`."""
-        overdue = [key for key, grant in self._grants.items() if 0 < grant.stands_until <= now_us]
-        expired_permits = sum(self._reduce(key, 0, now_us) for key in overdue)
+        overdue = sorted((grant.stands_until, key) for key, grant in self._grants.items() if grant.stands_until)
+        overdue = [(until, key) for until, key in overdue if until <= now_us]
+        expired_permits = sum(self._reduce(key, 0, now_us) for _, key in overdue)
         done = [self._end(ending, now_us) for ending in endings]
         standing = [grant.permits for grant in self._grants.values() if grant.stands_until]
         return Concluded(len(overdue), expired_permits, len(standing), 0 if endings else sum(standing), done)
