@@ -63,7 +63,7 @@ def add_reservation_metrics(metrics: Metrics, reservations: Reservations) -> Non
     metrics.counter(f"{PREFIX}.reservations", "{reservation}", about, ("outcome",), reservations.ended.read)
     about = "Permits of platform rules that came back because nobody had ended their reservation in time"
     expired = one(lambda: reservations.expired_permits)
-    metrics.counter(f"{PREFIX}.reservations.expired", "{permit}", about, (), expired)
+    metrics.counter(f"{PREFIX}.reservations.expired.permits", "{permit}", about, (), expired)
     about = "Permits of platform rules that are reserved now, whoever has reserved them"
     standing = one(lambda: reservations.standing_permits)
     metrics.gauge(f"{PREFIX}.reservations.permits", "{permit}", about, (), standing)
