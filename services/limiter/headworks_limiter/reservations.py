@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
@@ -30,7 +31,7 @@ Directly = Callable[[int, Callable[[], Awaitable[Concluded]]], Awaitable[Conclud
 
 class _Item(NamedTuple):
     where: Platform
-    ending: Ending
+    endings: Sequence[Ending]
 
 
 class Reservations:
@@ -46,8 +47,10 @@ class Reservations:
         self.expired_permits = 0
         """Permits that came back because nobody had ended their reservation in time."""
         self._standing: dict[int, int] = {}
-        self._batcher: Lanes[_Item, bool] = Lanes(
-            lambda: MicroBatcher(self._flush, max_items=MAX_ENDINGS, max_flights=MAX_FLIGHTS),
+        self._batcher: Lanes[_Item, Sequence[bool]] = Lanes(
+            lambda: MicroBatcher(
+                self._flush, max_items=MAX_ENDINGS, max_flights=MAX_FLIGHTS, weigh=lambda item: len(item.endings)
+            ),
             of=lambda item: breaker.of(item.where.cell),
         )
 
@@ -56,9 +59,9 @@ class Reservations:
         """Permits reserved, in all cells that were looked at, when they last were."""
         return sum(self._standing.values())
 
-    def end(self, where: Platform, ending: Ending) -> asyncio.Future[bool]:
-        """Whether it stood until now. The future raises Unavailable; it need not be waited for."""
-        future = self._batcher(_Item(where, ending))
+    def end(self, where: Platform, endings: Sequence[Ending]) -> asyncio.Future[Sequence[bool]]:
+        """Whether each stood until now. The future raises Unavailable; it need not be waited for."""
+        future = self._batcher(_Item(where, endings))
         future.add_done_callback(_retrieve)
         return future
 
@@ -75,20 +78,22 @@ class Reservations:
             except ServiceError:
                 continue  # it was logged, and its reservations wait
 
-    async def _flush(self, items: list[_Item]) -> list[bool | Exception]:
-        outcomes: list[bool | Exception] = [False] * len(items)
+    async def _flush(self, items: list[_Item]) -> list[Sequence[bool] | Exception]:
+        outcomes: list[Sequence[bool] | Exception] = [()] * len(items)
         by_place: dict[Platform, list[int]] = {}
         for index, item in enumerate(items):
             by_place.setdefault(item.where, []).append(index)
 
         async def conclude(where: Platform, indexes: Sequence[int]) -> None:
-            done: Sequence[bool | Exception]
             try:
-                done = (await self._conclude(where, [items[index].ending for index in indexes])).done
+                what = await self._conclude(where, [each for index in indexes for each in items[index].endings])
             except ServiceError as error:
-                done = [error] * len(indexes)
-            for index, outcome in zip(indexes, done, strict=True):
-                outcomes[index] = outcome
+                for index in indexes:
+                    outcomes[index] = error
+                return
+            done = iter(what.done)
+            for index in indexes:
+                outcomes[index] = list(islice(done, len(items[index].endings)))
 
         await asyncio.gather(*(conclude(*each) for each in by_place.items()))
         return outcomes
@@ -106,7 +111,7 @@ class Reservations:
         return what
 
 
-def _retrieve(future: asyncio.Future[bool]) -> None:
+def _retrieve(future: asyncio.Future[Sequence[bool]]) -> None:
     """Take note of an outcome that nobody may be waiting for."""
     if not future.cancelled():
         future.exception()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
@@ -88,7 +88,7 @@ class Spanning:
         request = _Request(ask, self._shared_part(ask, ask.platform))
         assert request.shared is not None
         request.said = (await look([request.shared]))[0]
-        own = _part(ask, [index for index, bucket in enumerate(ask.buckets) if not bucket.rule.platform])
+        own = _part(ask, shared=False)
         return _whole(request, (await look([own]))[0] if own.buckets else None)
 
     async def close(self) -> None:
@@ -105,10 +105,9 @@ class Spanning:
                 self._prepare(request)
         answers = await self._ask_own([request.own for request in requests if request.own], caller)
         told = iter(answers)
-        confirming = [self._judge(request, next(told) if request.own else None) for request in requests]
-        for request, confirmed in zip(requests, confirming, strict=True):
-            if confirmed is not None:
-                await self._confirmed(request, confirmed)
+        for request in requests:
+            self._judge(request, next(told) if request.own else None)
+        await self._end([request for request in requests if request.reserved])
         return [request.outcome for request in requests if request.outcome is not None]
 
     async def _reserve(self, requests: Sequence[_Request], caller: CallContext) -> None:
@@ -134,8 +133,8 @@ class Spanning:
         await asyncio.gather(*map(reserve, by_cell.values()))
 
     def _shared_part(self, ask: Ask, where: Platform) -> Ask:
-        part = _part(ask, [index for index, bucket in enumerate(ask.buckets) if bucket.rule.platform])
-        part.cell, part.platform = where.cell, None
+        part = _part(ask, shared=True)
+        part.cell = where.cell
         if ask.mode is not Mode.TAKE or not (ask.record or len(part.buckets) < len(ask.buckets)):
             part.record = _moved(ask, where) if ask.record else ""
             return part  # it looks, or nobody else has to be asked
@@ -155,7 +154,7 @@ class Spanning:
             request.own = ask
             return
         assert request.shared is not None
-        own = _part(ask, [index for index, bucket in enumerate(ask.buckets) if not bucket.rule.platform])
+        own = _part(ask, shared=False)
         if said is not None and said.answer in FINAL:
             request.outcome = _whole(request, Verdict(said.answer))
             return
@@ -194,14 +193,13 @@ class Spanning:
         except STORE_FAILURES:
             return [None] * len(asks)
 
-    def _judge(self, request: _Request, told: Verdict | ServiceError | None) -> asyncio.Future[bool] | None:
-        """Decide it, if nothing has to be confirmed; else the confirmation."""
+    def _judge(self, request: _Request, told: Verdict | ServiceError | None) -> None:
+        """Its outcome, if what it has reserved is confirmed."""
         if request.outcome is not None:
-            return None
+            return
         if not request.ask.platform:
             request.outcome = told if told is not None else self._wished(request.ask)
-            return None
-        if request.own is None:
+        elif request.own is None:
             request.outcome = self._alone(request)
         elif told is None:
             request.outcome = self._without_own(request)
@@ -212,30 +210,31 @@ class Spanning:
             request.outcome = self._wished(request.shared)
         else:
             request.outcome = _whole(request, told)
-        return self._end(request)
 
-    def _end(self, request: _Request) -> asyncio.Future[bool] | None:
-        """End the reservation, if there is one."""
-        if not request.reserved:
-            return None
-        assert request.shared is not None
-        assert request.ask.platform is not None
-        outcome, kept = request.outcome, bool(request.ask.record)
-        granted = isinstance(outcome, Verdict) and outcome.allowed
-        refused = isinstance(outcome, Verdict) and outcome.answer is Answer.REFUSED
-        conclusion = Conclusion.CONFIRM if granted else Conclusion.REFUSE if refused else Conclusion.REFUND
-        permits = outcome.permits if isinstance(outcome, Verdict) else 0
-        future = self._reservations.end(request.ask.platform, Ending(conclusion, request.shared.record, permits, kept))
-        return future if granted else None
+    async def _end(self, requests: Sequence[_Request]) -> None:
+        """End their reservations: one call a cell. Only confirmations are waited for."""
+        by_place: dict[Platform, list[_Request]] = {}
+        for request in requests:
+            assert request.ask.platform is not None
+            by_place.setdefault(request.ask.platform, []).append(request)
+        ending = {where: self._reservations.end(where, list(map(_ending, those))) for where, those in by_place.items()}
+        for where, those in by_place.items():
+            granted = [_granted(request) for request in those]
+            if any(granted):
+                done = await self._done(ending[where], len(those))
+                for request, wanted, stood in zip(those, granted, done, strict=True):
+                    if wanted and not stood:
+                        self._unconfirmed(request)
 
-    async def _confirmed(self, request: _Request, confirmation: asyncio.Future[bool]) -> None:
-        """Nobody is told yes before. What could not be confirmed is what its rules wish for a store that is away."""
-        assert request.shared is not None
+    async def _done(self, ended: asyncio.Future[Sequence[bool]], count: int) -> Sequence[bool]:
         try:
-            if await confirmation:
-                return
+            return await ended
         except STORE_FAILURES:
-            pass
+            return [False] * count
+
+    def _unconfirmed(self, request: _Request) -> None:
+        """Nobody is told yes before: it is what its rules wish for a store that is away."""
+        assert request.shared is not None
         outcome, wished = request.outcome, self._wished(request.shared)
         if isinstance(wished, Verdict) and wished.allowed and isinstance(outcome, Verdict):
             outcome.degraded = True
@@ -268,10 +267,26 @@ class Spanning:
             return error
 
 
-def _part(ask: Ask, indexes: Sequence[int]) -> Ask:
-    """The same request for some of its buckets."""
-    shadows = [at for at, index in enumerate(indexes) if index in ask.shadows]
-    return replace(ask, buckets=[ask.buckets[index] for index in indexes], shadows=shadows, platform=None)
+def _part(ask: Ask, *, shared: bool) -> Ask:
+    """The same request for its platform rules, or for the others."""
+    indexes = [index for index, bucket in enumerate(ask.buckets) if bucket.rule.platform is shared]
+    buckets = [ask.buckets[index] for index in indexes]
+    shadows = [at for at, index in enumerate(indexes) if index in ask.shadows] if ask.shadows else ()
+    return Ask(ask.cell, ask.mode, ask.permits, buckets, shadows, ask.record, ask.fingerprint, terms=ask.terms)
+
+
+def _granted(request: _Request) -> bool:
+    return isinstance(request.outcome, Verdict) and request.outcome.allowed
+
+
+def _ending(request: _Request) -> Ending:
+    """How its reservation ends."""
+    assert request.shared is not None
+    outcome, kept = request.outcome, bool(request.ask.record)
+    if isinstance(outcome, Verdict) and outcome.allowed:
+        return Ending(Conclusion.CONFIRM, request.shared.record, outcome.permits, kept)
+    refused = isinstance(outcome, Verdict) and outcome.answer is Answer.REFUSED
+    return Ending(Conclusion.REFUSE if refused else Conclusion.REFUND, request.shared.record, 0, kept)
 
 
 def _moved(ask: Ask, where: Platform) -> str:
