@@ -297,9 +297,9 @@ def _moved(ask: Ask, where: Platform) -> str:
 def _whole(request: _Request, told: Verdict | None) -> Verdict:
     """What both cells have said, as one."""
     ask, said = request.ask, request.said
-    decisive = (
-        told if told is not None and (said is None or said.allowed or told.answer is not Answer.REFUSED) else said
-    )
+    # A grant that only the tenant's cell has recorded is none: what it had reserved was never confirmed.
+    counts = told is not None and (said is None or said.allowed or told.answer is Answer.REUSED)
+    decisive = told if counts else said
     assert decisive is not None
     verdict = Verdict(decisive.answer, decisive.permits, degraded=said is None, wait_us=decisive.wait_us)
     if verdict.allowed and ask.mode is not Mode.LOOK:

@@ -14,6 +14,7 @@ from headworks.limiter.v1 import limiter_service_pb2 as pb
 from headworks.limiter.v1.admin_service_pb2 import ExplainRulesRequest, ResetBucketsRequest
 from headworks.limiter.v1.admin_service_pb2_grpc import LimiterAdminServiceStub
 from headworks.limiter.v1.limiter_pb2 import REFUSAL_LIMITED, PermitRequest
+from headworks_limiter.domain.rule import reserved_key
 from redis.asyncio import Redis
 
 from tests.integration.limiter.serving import Limiter, request, running, text
@@ -62,12 +63,6 @@ async def apart(redis: Redis, valkey_url: str) -> AsyncIterator[Limiter]:
         yield client
 
 
-async def state(redis: Redis) -> dict[str, str]:
-    """All that the limiter has stored as text, but for its rules."""
-    keys = sorted([text(key) for key in await redis.keys("{hw:*}:lim:*") if not key.endswith(b":reserved")])
-    return {key: text(await redis.get(key)) for key in keys}
-
-
 async def test_all_tenants_share_one_bucket_and_each_has_its_own(limiter: Limiter) -> None:
     first = await limiter.of("one").consume(request(user="ann", _permits=3))
     assert {rule.rule: rule.remaining for rule in first.rules} == {"user": 0, "all": 7}
@@ -114,7 +109,7 @@ async def test_nothing_but_buckets_stays_behind(apart: Limiter, redis: Redis) ->
         return await redis.keys("*:reserved") == []
 
     await wait_until(ended, 30, what="the refunds")
-    keys = list(await state(redis))
+    keys = [text(key) for key in await redis.keys("{hw:*}:lim:*")]
     assert len([key for key in keys if ":_platform:api/all/" in key]) == 1
     assert len([key for key in keys if ":api/user/" in key]) == 10
     assert len(keys) == 11
@@ -138,6 +133,34 @@ async def test_a_request_sent_twice_takes_once(limiter: Limiter) -> None:
     other.permits = 1
     with pytest.raises(grpc.aio.AioRpcError, match="was used for another request"):
         await limiter.of("one").consume(other)
+
+
+async def test_a_grant_that_was_recorded_and_never_confirmed_is_none(apart: Limiter, redis: Redis) -> None:
+    again = request(user="ann", _permits=2, _request_id=str(uuid.uuid4()))
+    assert (await apart.of("one").consume(again)).allowed
+    records = await redis.keys(f"{{hw:*}}:lim:one:grant:{again.request_id}")
+    (record,) = [
+        text(key) for key in records if "=" in text(await redis.get(key) or "")
+    ]  # the one that knows its buckets
+    # As if the limiter had died between the tenant's cell and the confirmation, and the time were over.
+    await redis.zadd(reserved_key(record.partition(":lim:")[0]), {record: 1})
+
+    async def given_back() -> bool:
+        looked = await apart.of("two").check(request(user="x"))
+        return bool(looked.rules[1].remaining == 10)
+
+    await wait_until(given_back, 30, what="the reservation to end")
+    for tenant, permits in {"two": 3, "three": 3, "four": 3, "five": 1}.items():
+        assert (await apart.of(tenant).consume(request(user="x", _permits=permits))).allowed
+    refused = await apart.of("one").consume(again)
+    assert (refused.allowed, refused.governing.rule) == (False, "all")
+    admin: Any = LimiterAdminServiceStub(apart.channel)
+    reset = ResetBucketsRequest(namespace="api", descriptors={"user": "x"}, rule="all")
+    await admin.ResetBuckets(reset, metadata=(("headworks-tenant", "two"),))
+    for _ in range(2):
+        granted = await apart.of("one").consume(again)
+        assert (granted.allowed, granted.permits, granted.replayed) == (True, 2, True)
+        assert {rule.rule: rule.remaining for rule in granted.rules} == {"user": 1, "all": 8}
 
 
 async def test_a_batch_is_decided_item_by_item(limiter: Limiter) -> None:

@@ -64,7 +64,7 @@ def tenants_of(cluster: RedisCluster, primary: int) -> list[str]:
 async def permits(redis: Redis) -> int:
     """Permits that the platform rule of `api` says are taken."""
     (key,) = await redis.keys(f"{PREFIX}:lim:{PLATFORM}:api/*")
-    return int(text(await redis.get(key)).rpartition(":")[2])
+    return int(text(await redis.get(key) or "").rpartition(":")[2])
 
 
 async def ask(limiter: Limiter, tenant: str, namespace: str = "api") -> int | None:

@@ -70,7 +70,11 @@ async def left(store: MemoryBuckets | RedisBuckets, ask: Ask) -> int:
     return (await store.decide([look]))[0].outcomes[0].remaining
 
 
-RATES = [Gcra(5, 3_600 * SECOND_US, 5), FixedWindow(5, Period(us=WINDOW_US), first_hit=True), Concurrency(5, WINDOW_US)]
+RATES: list[Params] = [
+    Gcra(5, 3_600 * SECOND_US, 5),
+    FixedWindow(5, Period(us=WINDOW_US), first_hit=True),
+    Concurrency(5, WINDOW_US),
+]
 
 
 @pytest.mark.parametrize("params", RATES)
