@@ -301,7 +301,9 @@ def _whole(request: _Request, told: Verdict | None) -> Verdict:
     counts = told is not None and (said is None or said.allowed or told.answer is Answer.REUSED)
     decisive = told if counts else said
     assert decisive is not None
-    verdict = Verdict(decisive.answer, decisive.permits, degraded=said is None, wait_us=decisive.wait_us)
+    # A recorded grant may be of more than could be reserved again.
+    permits = min(decisive.permits, said.permits) if said is not None else decisive.permits
+    verdict = Verdict(decisive.answer, permits, degraded=said is None, wait_us=decisive.wait_us)
     if verdict.allowed and ask.mode is not Mode.LOOK:
         verdict.grant_id = ask.terms.holder
     own = iter(told.outcomes if told is not None else ())
