@@ -69,7 +69,7 @@ class Patient(Breaker):
         """Never mind."""
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 async def test_whatever_fails_when_no_more_is_granted_than_there_is_and_all_of_it_can_be(seed: int) -> None:
     rng = random.Random(seed)
     store = Unreliable(rng)
