@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tests.bench import bucket_memory, claims, compared, drain, events, far, fronts, limits, pickup, submit
+from tests.bench import bucket_memory, claims, compared, drain, events, far, fronts, leases, limits, pickup, submit
 from tests.bench.figures import OUT, OWN, Sheet, conditions
 from tests.bench.scale import FULL, QUICK, Scale
 
@@ -34,6 +34,8 @@ GROUPS: dict[str, tuple[Callable[[Scale, Sheet], Awaitable[None]], tuple[str, ..
     "limiter-stream-3": (limits.stream_three, ("limiter_stream_3rules_per_s",)),
     "limiter-denied": (limits.denied, ("limiter_denied_hot_per_s",)),
     "limiter-client": (limits.client, ("limiter_client_batched_per_s", "limiter_client_batched_vs_unary")),
+    "limiter-leases": (leases.rate, ("limiter_lease_per_s",)),
+    "limiter-leases-killed": (leases.over_admission, ("lease_over_admission",)),
     "limiter-memory": (bucket_memory.run, ("limiter_bytes_per_bucket",)),
     "far-jobs": (far.jobs, ("jobs_drain_1ms_per_s", "pickup_1ms_p99_ms")),
     "far-limiter": (far.limiter, ("limiter_unary_1ms_per_s", "limiter_check_1ms_p99_ms", "limiter_stream_1ms_per_s")),

@@ -93,6 +93,10 @@ OWN: dict[str, Figure] = {
         "decisions/s", "64 coroutines that call LimiterClient.consume()", least(25_000)
     ),
     "limiter_client_batched_vs_unary": Figure("ratio", "the same over plain unary calls of 64 callers", least(4)),
+    "limiter_lease_per_s": Figure("permits/s", "LocalQuota.consume() in one process, 64 coroutines", least(500_000)),
+    "lease_over_admission": Figure(
+        "permits", "spent beyond a fixed window's limit by three processes, one killed in the middle", below(1)
+    ),
     "limiter_bytes_per_bucket": Figure(
         "bytes", "Valkey's memory for a gcra bucket, of 100,000; others in the conditions"
     ),

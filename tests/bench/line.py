@@ -28,6 +28,7 @@ TICK_S = 0.02
 LIMIT_S = 90.0
 COUNTS, OUTBOX, RELAY = "{hw:0}:q:default:counts", "{hw:0}:outbox", "{hw:0}:relay"
 QUEUES = "queues: {default: {max_size: 10_000_000}}\n"
+WINDOW = 1_000_000
 RULES = """
 namespaces:
   bench:
@@ -41,6 +42,12 @@ namespaces:
   hot:
     rules:
       - {name: one, match: {user: "*"}, limit: 1/day}
+  leased:
+    rules:
+      - {name: all, match: {}, limit: 100_000_000/second}
+  window:
+    rules:
+      - {name: in-all, match: {}, limit: 1_000_000/year, algorithm: fixed_window}
 """
 _TOPICS = itertools.count(1)
 

@@ -56,9 +56,16 @@ async def finish(process: Child, timeout_s: float) -> dict[str, Any]:
 
 async def run(module: str, *arguments: object, timeout_s: float = 120.0) -> dict[str, Any]:
     """Run `python -m module` to its end; what its last line says."""
+    async with started(module, *arguments) as process:
+        return await finish(process, timeout_s)
+
+
+@asynccontextmanager
+async def started(module: str, *arguments: object) -> AsyncIterator[Child]:
+    """`python -m module`, for as long as the block runs at most."""
     argv = [sys.executable, "-m", module, *map(str, arguments)]
     async with child(module, argv, env=import_path(), cwd=ROOT) as process:
-        return await finish(process, timeout_s)
+        yield process
 
 
 def import_path() -> dict[str, str]:

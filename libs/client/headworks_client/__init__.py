@@ -6,13 +6,14 @@ The reader of completion events is `headworks_client.events`.
 from headworks_client.admin import AdminClient
 from headworks_client.decisions import Decision, Learned, Refusal, RuleExplanation, RuleStatus
 from headworks_client.filters import JobFilter
-from headworks_client.gate import LimitExceeded
+from headworks_client.holding import HoldLost
 from headworks_client.jobs import Job, JobCancelled, JobFailed
 from headworks_client.limited import limited
 from headworks_client.limiter import LimiterClient, PermitRequest
 from headworks_client.limiter_admin import LimiterAdminClient
 from headworks_client.overview import QueueSnapshot, WorkerSnapshot, WorkerState
 from headworks_client.payloads import Content
+from headworks_client.refusals import LimitExceeded
 from headworks_client.scheduler import SchedulerClient
 from headworks_client.snapshots import Failure, FailureCategory, JobSnapshot, JobState, Progress
 from headworks_client.submissions import Level, Retry, Submission
@@ -31,6 +32,7 @@ __all__ = [
     "Decision",
     "Failure",
     "FailureCategory",
+    "HoldLost",
     "Job",
     "JobCancelled",
     "JobFailed",

@@ -7,6 +7,7 @@ run as it is when the connection under them blocks. No thread and no event loop 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -28,6 +29,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return value
     work.close()
     raise AssertionError("the coroutine suspended")
+
+
+async def sleeping(seconds: float) -> None:
+    """A sleep that blocks."""
+    time.sleep(seconds)  # noqa: ASYNC251 - it is meant to block
 
 
 def iterate(items: AsyncGenerator[T, None]) -> Iterator[T]:

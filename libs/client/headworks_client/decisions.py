@@ -33,6 +33,19 @@ class RuleStatus:
     shadow: bool = False
     """The rule is on trial: it counts and tells, and refuses nothing."""
 
+    @classmethod
+    def from_proto(cls, rule: limiter_pb2.RuleStatus) -> RuleStatus:
+        """The status as the limiter sent it."""
+        return cls(
+            rule.rule,
+            rule.limit,
+            rule.remaining,
+            to_seconds(rule.reset_after),
+            to_seconds(rule.retry_after) if rule.HasField("retry_after") else 0.0,
+            rule.allowed,
+            rule.shadow,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RuleExplanation:
@@ -49,7 +62,12 @@ class RuleExplanation:
     @classmethod
     def from_proto(cls, rule: admin_service_pb2.RuleExplanation) -> RuleExplanation:
         """The explanation as the limiter sent it."""
-        return cls(rule.rule, rule.why_not, _rule(rule.status) if rule.HasField("status") else None, rule.overridden)
+        return cls(
+            rule.rule,
+            rule.why_not,
+            RuleStatus.from_proto(rule.status) if rule.HasField("status") else None,
+            rule.overridden,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,8 @@ class Decision:
     """How long to wait before using the permits."""
     grant_id: str = ""
     """What `settle`, `release` and `renew` call the grant; empty when it was given for good."""
+    grant_expires_after_s: float = 0.0
+    """How long what it holds is held, unless it is renewed."""
 
     @classmethod
     def from_proto(cls, decision: limiter_pb2.Decision) -> Decision:
@@ -77,12 +97,13 @@ class Decision:
             permits=decision.permits,
             refusal=_REFUSALS.get(decision.refusal),
             retry_after_s=to_seconds(decision.retry_after) if decision.HasField("retry_after") else 0.0,
-            governing=_rule(decision.governing) if decision.HasField("governing") else None,
-            rules=tuple([_rule(rule) for rule in decision.rules]),
+            governing=RuleStatus.from_proto(decision.governing) if decision.HasField("governing") else None,
+            rules=tuple([RuleStatus.from_proto(rule) for rule in decision.rules]),
             degraded=decision.degraded,
             replayed=decision.replayed,
             wait_s=to_seconds(decision.wait) if decision.HasField("wait") else 0.0,
             grant_id=decision.grant_id,
+            grant_expires_after_s=to_seconds(decision.grant_expires_after) if decision.grant_id else 0.0,
         )
 
 
@@ -99,15 +120,3 @@ class Learned:
     def from_proto(cls, reply: limiter_service_pb2.ReportOutcomeResponse) -> Learned:
         """The reply as the limiter sent it."""
         return cls(to_seconds(reply.blocked_for), tuple(reply.rules))
-
-
-def _rule(rule: limiter_pb2.RuleStatus) -> RuleStatus:
-    return RuleStatus(
-        rule.rule,
-        rule.limit,
-        rule.remaining,
-        to_seconds(rule.reset_after),
-        to_seconds(rule.retry_after) if rule.HasField("retry_after") else 0.0,
-        rule.allowed,
-        rule.shadow,
-    )

@@ -10,6 +10,7 @@ from typing import Any
 from headworks.limiter.v1 import limiter_service_pb2 as pb
 
 from headworks_client.channel import Connection
+from headworks_client.decisions import RuleStatus
 from headworks_client.durations import to_duration, to_seconds
 
 _SERVICE = "headworks.limiter.v1.LimiterService"
@@ -28,12 +29,15 @@ class Lease:
     """How long until there are any; 0 where there were."""
     inexact: bool
     """What is spent late may exceed the limit by as much as is on lease."""
+    governing: RuleStatus | None = None
+    """The rule that decided; None where none limits such requests."""
 
     @classmethod
     def from_proto(cls, reply: pb.LeaseQuotaResponse) -> Lease:
         """The lease as the limiter sent it."""
         expires_s, retry_s = to_seconds(reply.expires_after), to_seconds(reply.retry_after)
-        return cls(reply.lease_id, reply.permits, expires_s, retry_s, reply.inexact)
+        governing = RuleStatus.from_proto(reply.governing) if reply.HasField("governing") else None
+        return cls(reply.lease_id, reply.permits, expires_s, retry_s, reply.inexact, governing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,16 @@
         LimitInterceptor(limiter, namespace="internal", describe={"method": method, "caller": metadata("x-caller")}),
     ])
 
-A refusal is RESOURCE_EXHAUSTED with google.rpc.RetryInfo and QuotaFailure, which names the rules.
+A refusal is RESOURCE_EXHAUSTED with google.rpc.RetryInfo and QuotaFailure, which names the rules. What concurrency
+rules hold for a call is given back when it has ended.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -23,6 +27,7 @@ from headworks_core.errors import Reason, ServiceError
 
 from headworks_client.decisions import Decision
 from headworks_client.descriptors import descriptors, permits
+from headworks_client.holding import BlockingHold, Hold
 from headworks_client.limiter import LimiterClient
 from headworks_client.sync import SyncLimiterClient
 
@@ -114,7 +119,10 @@ class LimitInterceptor(_Limits, grpc.aio.ServerInterceptor):
         except ServiceError as error:
             status = self._undecided(error)
         else:
-            status = None if decision.allowed else refusal(decision)
+            if decision.allowed:
+                hold = Hold(self._limiter, decision)
+                return _holding(handler, hold) if decision.grant_id or decision.wait_s else handler
+            status = refusal(decision)
         return handler if status is None else _refusing(status)
 
 
@@ -134,30 +142,31 @@ class SyncLimitInterceptor(_Limits, grpc.ServerInterceptor):
             return handler
         permits = self._permits(handler_call_details)
 
-        def asked(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-            def handle(request: Any, context: Any) -> Any:
-                status = self._ask(descriptors, permits)
-                if status is not None:
-                    context.abort_with_status(rpc_status.to_status(status))
-                return call(request, context)
+        call = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
 
-            return handle
+        def handle(request: Any, context: Any) -> Any:
+            status = self._ask(descriptors, permits, context)
+            if status is not None:
+                context.abort_with_status(rpc_status.to_status(status))
+            return call(request, context)
 
-        codec = (handler.request_deserializer, handler.response_serializer)
-        kinds = (
-            (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
-            (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
-            (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
-            (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
-        )
-        return next(make(asked(call), *codec) for call, make in kinds if call is not None)
+        return _like(handler, handle)
 
-    def _ask(self, descriptors: Mapping[str, str], permits: int | None) -> status_pb2.Status | None:
+    def _ask(self, descriptors: Mapping[str, str], permits: int | None, context: Any) -> status_pb2.Status | None:
         try:
             decision = self._limiter.consume(self._namespace, descriptors, permits)
         except ServiceError as error:
             return self._undecided(error)
-        return None if decision.allowed else refusal(decision)
+        if not decision.allowed:
+            return refusal(decision)
+        if decision.grant_id:
+            hold = BlockingHold(self._limiter, decision)
+            hold.begin()
+            if not context.add_callback(lambda: hold.end(wait=False)):
+                hold.end()
+        if decision.wait_s:
+            time.sleep(decision.wait_s)
+        return None
 
 
 def refusal(decision: Decision) -> status_pb2.Status:
@@ -188,6 +197,44 @@ def _status(code: grpc.StatusCode, message: str, *details: Message) -> status_pb
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _holding(handler: Any, hold: Hold) -> Any:
+    """The same handler, which waits until the permits begin, and holds what is held until the call has ended.
+
+    Handlers that are no coroutines stay as they are: grpc.aio runs them on threads; what they hold ends by itself.
+    """
+    call = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+
+    async def begin(context: Any) -> None:
+        hold.begin()
+        context.add_done_callback(lambda _: hold.end())
+        await asyncio.sleep(hold.decision.wait_s)
+
+    async def answer(request: Any, context: Any) -> Any:
+        await begin(context)
+        return await call(request, context)
+
+    async def stream(request: Any, context: Any) -> Any:
+        await begin(context)
+        async for message in call(request, context):
+            yield message
+
+    if inspect.isasyncgenfunction(call):
+        return _like(handler, stream)
+    return _like(handler, answer) if inspect.iscoroutinefunction(call) else handler
+
+
+def _like(handler: Any, call: Callable[[Any, Any], Any]) -> Any:
+    """A handler of the same kind."""
+    codec = (handler.request_deserializer, handler.response_serializer)
+    kinds = (
+        (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+        (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+        (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
+        (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+    )
+    return next(make(call, *codec) for known, make in kinds if known is not None)
 
 
 def _refusing(status: status_pb2.Status) -> Any:

@@ -21,8 +21,9 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from headworks_client.blocking import run
 from headworks_client.descriptors import descriptors, permits
-from headworks_client.gate import Gate, LimitExceeded, OnUnavailable, blocking_gate, gate
+from headworks_client.gate import Entered, Gate, OnUnavailable, blocking_gate, gate
 from headworks_client.limiter import LimiterClient
+from headworks_client.refusals import LimitExceeded
 from headworks_client.sync import SyncLimiterClient
 from headworks_client.web.answers import too_many_requests
 from headworks_client.web.keys import Key
@@ -84,8 +85,9 @@ def limited(
 
     The client must be open when the function is called. `describe` says what each descriptor is: a text, or a function
     of the call's arguments; a call with none is not limited. `cost` is in permits; None leaves it to the rules' cost
-    table. A refused call waits as long as the limiter says, `max_wait_s` in all; then it raises LimitExceeded, or
-    returns what `on_refused` makes of that. A limiter that cannot be asked, or does not know the namespace, lets every
+    table. A call waits as long as the limiter says, `max_wait_s` in all; where that is not enough it raises
+    LimitExceeded, or returns what `on_refused` makes of that. What concurrency rules hold for a call is given back
+    when it returns. A limiter that cannot be asked, or does not know the namespace, lets every
     call through or (deny) none: Unavailable. Raises TypeError for a function that is not of the client's kind,
     ValueError for a negative wait.
     """
@@ -123,7 +125,7 @@ class _Calls:
         self._cost = cost
         self._on_refused = on_refused
 
-    def enter(self, gate: Gate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, None]:
+    def enter(self, gate: Gate, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Entered]:
         values = (
             (name, told if isinstance(told, str) else told(*args, **kwargs)) for name, told in self._describe.items()
         )
@@ -143,11 +145,14 @@ def _async(function: Callable[P, Awaitable[R]], calls: _Calls, gate: Gate) -> Ca
     @wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            await calls.enter(gate, args, kwargs)
+            entered = await calls.enter(gate, args, kwargs)
         except LimitExceeded as refusal:
             instead = calls.instead(refusal)
             return await instead if inspect.isawaitable(instead) else instead  # type: ignore[no-any-return]
-        return await function(*args, **kwargs)
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            entered.end()
 
     return call
 
@@ -159,10 +164,13 @@ def _sync(function: Callable[P, R], calls: _Calls, gate: Gate) -> Callable[P, R]
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            run(calls.enter(gate, args, kwargs))
+            entered = run(calls.enter(gate, args, kwargs))
         except LimitExceeded as refusal:
             return calls.instead(refusal)  # type: ignore[no-any-return]
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            entered.end()
 
     return call
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +23,9 @@ from headworks_client.channel import Connection
 from headworks_client.decisions import Decision, Learned, RuleExplanation
 from headworks_client.durations import to_duration
 from headworks_client.granting import GrantCalls
+from headworks_client.holding import Hold, HoldLost, entered
+from headworks_client.lease_size import Bounds
+from headworks_client.local import LocalQuota
 from headworks_client.outcomes import limit_fields
 from headworks_client.sharing import SharedStream
 
@@ -192,6 +197,60 @@ class LimiterClient(LimiterCalls):
         if isinstance(outcome, ServiceError):
             raise outcome
         return outcome
+
+    def local(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        *,
+        least: int = 1,
+        most: int = 10_000,
+        target_s: float = 1.0,
+        duration_s: float = 5.0,
+    ) -> LocalQuota:
+        """Permits that are spent without a call, for many requests of the same descriptors: `async with` it.
+
+        A lease has `least` to `most` permits, enough for about `target_s`, and is spent for at most `duration_s`.
+        Raises ValueError for bounds that make no sense.
+        """
+        bounds = Bounds(least, most, target_s)
+        return LocalQuota(self, namespace, descriptors, bounds=bounds, duration_s=duration_s)
+
+    @asynccontextmanager
+    async def holding(
+        self,
+        namespace: str,
+        descriptors: Mapping[str, str],
+        permits: int | None = None,
+        *,
+        max_wait_s: float = 0.0,
+        cancel_when_lost: bool = True,
+    ) -> AsyncIterator[Hold]:
+        """Hold what concurrency and adaptive rules allow while the block runs; it is renewed, and given back then.
+
+        A refusal is waited out up to `max_wait_s`, for slots by asking now and then. Where the limiter cannot be told
+        in time that they are still held, the block is cancelled, or only `Hold.lost` says so.
+        Raises LimitExceeded; HoldLost for a block that was cancelled; as `consume`.
+        """
+
+        async def ask(left_s: float) -> Decision:
+            return await self.consume(namespace, descriptors, permits, max_wait_s=left_s)
+
+        decision = await entered(ask, asyncio.sleep, max_wait_s)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as scope:
+                hold = Hold(self, decision, (lambda: scope.reschedule(loop.time())) if cancel_when_lost else None)
+                hold.begin()
+                try:
+                    await asyncio.sleep(decision.wait_s)
+                    yield hold
+                finally:
+                    hold.end()
+        except TimeoutError:
+            if hold.lost and scope.expired():
+                raise HoldLost(f"grant {decision.grant_id} could not be renewed in time") from None
+            raise
 
     def _open_stream(self) -> Any:
         return self._stub.ConsumeStream(metadata=self._connection.metadata)

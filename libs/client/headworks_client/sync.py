@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -16,11 +17,12 @@ from headworks_core.grpc_errors import from_call
 
 from headworks_client.admin import AdminCalls
 from headworks_client.backoff import Backoff
-from headworks_client.blocking import BlockingConnection, iterate, run
+from headworks_client.blocking import BlockingConnection, iterate, run, sleeping
 from headworks_client.calls import ANY_JOB, SchedulerCalls
 from headworks_client.decisions import Decision, Learned, RuleExplanation
 from headworks_client.filters import JobFilter
 from headworks_client.granting import Lease, PlannedBatch
+from headworks_client.holding import BlockingHold, entered
 from headworks_client.jobs import result_of
 from headworks_client.limiter import LimiterCalls, PermitRequest
 from headworks_client.limiter_admin import LimiterAdminCalls
@@ -87,6 +89,26 @@ class SyncLimiterClient(_Client[LimiterCalls]):
             detail_all=detail_all,
         )
         return run(asked)
+
+    @contextmanager
+    def holding(
+        self, namespace: str, descriptors: Mapping[str, str], permits: int | None = None, *, max_wait_s: float = 0.0
+    ) -> Iterator[BlockingHold]:
+        """Hold what concurrency and adaptive rules allow while the block runs (see LimiterClient).
+
+        The block is not cancelled when it is lost: `BlockingHold.lost` says so. Raises LimitExceeded; as `consume`.
+        """
+
+        async def ask(left_s: float) -> Decision:
+            return self.consume(namespace, descriptors, permits, max_wait_s=left_s)
+
+        hold = BlockingHold(self, run(entered(ask, sleeping, max_wait_s)))
+        hold.begin()
+        try:
+            time.sleep(hold.decision.wait_s)
+            yield hold
+        finally:
+            hold.end()
 
     def consume_batch(
         self, requests: Sequence[PermitRequest], *, detail_all: bool = False

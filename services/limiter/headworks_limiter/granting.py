@@ -18,9 +18,10 @@ from headworks_core.names import UUID
 
 from headworks_limiter import replies
 from headworks_limiter.decider import Decider
-from headworks_limiter.domain.ask import Verdict
+from headworks_limiter.domain.algorithms import HELD
+from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
-from headworks_limiter.domain.fixed_window import FixedWindow
+from headworks_limiter.domain.fixed_window import FixedWindow, left_us
 from headworks_limiter.domain.grants import Operation, Settled, Status
 from headworks_limiter.domain.plan import Wanted, plan
 from headworks_limiter.extras_reader import MAX_PERMITS
@@ -81,6 +82,7 @@ class Granting:
             ask = self._reader.ask(asked, caller.tenant, Mode.TAKE)
         except InvalidArgument as error:
             raise invalid([*error.violations, *violations]) if error.violations else error from None
+        violations += _unleasable(ask)
         if violations:
             raise invalid(violations)
         verdict = await self._decider.decide(ask, caller)
@@ -132,15 +134,15 @@ class Granting:
                 replies.write_duration(reply.retry_after, verdict.outcomes[index].retry_after_us)
             return reply
         windows = [
-            outcome.reset_after_us
+            left_us(bucket.rule.params, outcome.reset_after_us, verdict.age_us)
             for bucket, outcome in zip(verdict.buckets, verdict.outcomes, strict=True)
             if isinstance(bucket.rule.params, FixedWindow)
         ]
-        expires_us = min([hold_us, *windows])
+        expires_us = max(0, min([hold_us - verdict.age_us, *windows]))
         reply.lease_id, reply.permits = verdict.grant_id, verdict.permits
         reply.inexact = len(windows) < len(verdict.buckets)
         replies.write_duration(reply.expires_after, expires_us)
-        if reply.lease_id:
+        if reply.lease_id and expires_us:
             self.leases.begun(reply.lease_id, reply.permits, expires_us / 1e6, inexact=reply.inexact)
         return reply
 
@@ -171,6 +173,12 @@ def _fault(what: Settled, grant_id: str, permits: int) -> ServiceError:
     if what.status in (Status.LATE, Status.LOST):
         return FailedPrecondition(f"grant {grant_id} has ended", reason=Reason.GRANT_EXPIRED)
     return FailedPrecondition(f"grant {grant_id} holds nothing of that kind", reason=Reason.GRANT_NOT_HELD)
+
+
+def _unleasable(ask: Ask) -> list[Violation]:
+    rules = [bucket.rule for bucket in ask.buckets if isinstance(bucket.rule.params, HELD) and not bucket.rule.shadow]
+    rule = "meet rule {}, whose permits are held while they are used: they cannot be leased"
+    return [Violation("descriptors", rule.format(each.name)) for each in rules]
 
 
 def _check_id(grant_id: str) -> None:

@@ -105,7 +105,9 @@ def write(reply: limiter_pb2.Decision, verdict: Verdict, detail: limiter_pb2.Det
         reply.allowed = True
         reply.permits = verdict.permits
         reply.replayed = verdict.answer is Answer.REPLAYED
-        reply.grant_id = verdict.grant_id
+        if verdict.grant_id:
+            reply.grant_id = verdict.grant_id
+            write_duration(reply.grant_expires_after, verdict.held_us)
         if verdict.wait_us:
             write_duration(reply.wait, verdict.wait_us)
     else:

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from headworks.limiter.v1 import limiter_pb2
 from headworks_core.cells import Meta
-from headworks_core.errors import InvalidArgument, NotFound, Reason, ServiceError, Violation, invalid
+from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, invalid
 from headworks_core.names import NAMESPACE, UUID
 
 from headworks_limiter.domain.algorithms import HELD, QUEUES
@@ -162,7 +162,7 @@ class RequestReader:
             if request.request_id:
                 return None
             ask = self.ask(request, tenant, Mode.TAKE)
-        except ServiceError:  # which the whole request may not deserve
+        except InvalidArgument:  # which the whole request may not deserve
             return None
         if ask.bypass is not None or ask.terms.holder:
             return None

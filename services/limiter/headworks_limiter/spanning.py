@@ -164,6 +164,7 @@ class Spanning:
                 return
         elif not said.allowed:
             own.mode = Mode.COUNT if ask.mode is Mode.TAKE else ask.mode
+            own.permits = 1 if ask.terms.partial else ask.permits
         elif ask.mode is Mode.TAKE:
             own.permits = said.permits
             if ask.terms.holder:
@@ -304,8 +305,9 @@ def _whole(request: _Request, told: Verdict | None) -> Verdict:
     # A recorded grant may be of more than could be reserved again.
     permits = min(decisive.permits, said.permits) if said is not None else decisive.permits
     verdict = Verdict(decisive.answer, permits, degraded=said is None, wait_us=decisive.wait_us)
-    if verdict.allowed and ask.mode is not Mode.LOOK:
-        verdict.grant_id = ask.terms.holder
+    verdict.age_us = decisive.age_us
+    if ask.terms.holder and verdict.allowed:
+        verdict.grant_id, verdict.held_us = ask.terms.holder, max(0, ask.held_us - verdict.age_us)
     own = iter(told.outcomes if told is not None else ())
     shared = iter(_as_they_stand(said, verdict) if said is not None else ())
     met: list[tuple[int, RuleOutcome]] = []

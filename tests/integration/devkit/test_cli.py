@@ -145,7 +145,7 @@ async def test_permits_are_consumed_until_they_are_denied(cli: Cli) -> None:
     assert (taken.code, checked.code) == (0, 1)
     assert list(taken.records[0]) == [
         *("allowed", "permits", "refusal", "retry_after_s", "governing"),
-        *("rules", "degraded", "replayed", "wait_s", "grant_id"),
+        *("rules", "degraded", "replayed", "wait_s", "grant_id", "grant_expires_after_s"),
     ]
     (denied,) = checked.records
     assert (denied["allowed"], denied["refusal"], denied["governing"]["rule"]) == (False, "LIMITED", "per-user")

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Literal, Self, TypedDict, Unpack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Literal, Self, TypedDict, Unpack, cast
 
 import httpx
 from headworks_core.errors import Unavailable
 
 from headworks_client.blocking import run
 from headworks_client.descriptors import descriptors, permits
-from headworks_client.gate import LimitExceeded, OnUnavailable, blocking_gate, gate
+from headworks_client.gate import Entered, OnUnavailable, blocking_gate, gate
 from headworks_client.httpx.keys import Key, host
 from headworks_client.httpx.reports import AsyncReports, Outcome, Reports, SyncReports
 from headworks_client.limiter import LimiterClient
 from headworks_client.outcomes import limit_fields
+from headworks_client.refusals import LimitExceeded
 from headworks_client.sync import SyncLimiterClient
 from headworks_client.web.answers import about
 from headworks_client.web.headers import JSON, Dialect, limit_headers, problem
@@ -82,7 +83,8 @@ class _Limits:
         `cost` is in permits; None leaves it to the rules' cost table. A refused request waits as long as the limiter
         says, `max_wait_s` in all; then it is
         RequestRefused, or (`respond`) a 429 whose `extensions` have `headworks`. A limiter that cannot be asked,
-        or does not know the namespace, lets everything out or (deny) nothing: LimiterAway, or a 503.
+        or does not know the namespace, lets everything out or (deny) nothing: LimiterAway, or a 503. What concurrency
+        rules hold for a request is given back when its response is closed.
 
         `report` tells the limiter of answers: those that speak of limits or of trouble, and `sample` (0 to 1) of those
         where all is well, which adaptive limits and breakers must know about to count right.
@@ -131,6 +133,38 @@ class _Limits:
         return None if outcome.says_nothing or random.random() >= self._sample else outcome
 
 
+class _AsyncUntilClosed(httpx.AsyncByteStream):
+    """A response's body; what its request holds is held until it is closed."""
+
+    def __init__(self, inner: httpx.AsyncByteStream | httpx.SyncByteStream, entered: Entered) -> None:
+        self._inner = cast(httpx.AsyncByteStream, inner)
+        self._entered = entered
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._inner.__aiter__()
+
+    async def aclose(self) -> None:
+        """See httpx."""
+        self._entered.end()
+        await self._inner.aclose()
+
+
+class _UntilClosed(httpx.SyncByteStream):
+    """The same for httpx.Client."""
+
+    def __init__(self, inner: httpx.AsyncByteStream | httpx.SyncByteStream, entered: Entered) -> None:
+        self._inner = cast(httpx.SyncByteStream, inner)
+        self._entered = entered
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._inner.__iter__()
+
+    def close(self) -> None:
+        """See httpx."""
+        self._inner.close()
+        self._entered.end()
+
+
 class AsyncLimitTransport(_Limits, httpx.AsyncBaseTransport):
     """For httpx.AsyncClient."""
 
@@ -171,16 +205,19 @@ class AsyncLimitTransport(_Limits, httpx.AsyncBaseTransport):
             self._client.open()
             self._opened = True
         try:
-            await self._gate.enter(descriptors, self._permits(request))
+            entered = await self._gate.enter(descriptors, self._permits(request))
         except (LimitExceeded, Unavailable) as refusal:
             return self._refused(refusal, request)
         began = time.perf_counter()
         try:
             response = await self._inner.handle_async_request(request)
-        except NO_ANSWER:
-            self._tell(self._outcome(descriptors, began))
+        except BaseException as error:
+            entered.end()
+            if isinstance(error, NO_ANSWER):
+                self._tell(self._outcome(descriptors, began))
             raise
         self._tell(self._outcome(descriptors, began, response))
+        response.stream = _AsyncUntilClosed(response.stream, entered)
         return response
 
     def _tell(self, outcome: Outcome | None) -> None:
@@ -233,16 +270,19 @@ class LimitTransport(_Limits, httpx.BaseTransport):
         """See httpx."""
         descriptors = self._descriptors(request)
         try:
-            run(self._gate.enter(descriptors, self._permits(request)))
+            entered = run(self._gate.enter(descriptors, self._permits(request)))
         except (LimitExceeded, Unavailable) as refusal:
             return self._refused(refusal, request)
         began = time.perf_counter()
         try:
             response = self._inner.handle_request(request)
-        except NO_ANSWER:
-            self._tell(self._outcome(descriptors, began))
+        except BaseException as error:
+            entered.end()
+            if isinstance(error, NO_ANSWER):
+                self._tell(self._outcome(descriptors, began))
             raise
         self._tell(self._outcome(descriptors, began, response))
+        response.stream = _UntilClosed(response.stream, entered)
         return response
 
     def _tell(self, outcome: Outcome | None) -> None:

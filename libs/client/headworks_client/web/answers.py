@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headworks_client.gate import LimitExceeded
+from headworks_client.refusals import LimitExceeded
 from headworks_client.web.headers import JSON, Dialect, Headers, limit_headers, problem
 from headworks_client.web.keys import Scope
 

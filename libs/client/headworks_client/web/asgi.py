@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatchcase
@@ -11,6 +12,7 @@ from headworks_core.errors import Reason, ServiceError
 
 from headworks_client.decisions import Decision
 from headworks_client.descriptors import descriptors, permits
+from headworks_client.holding import Hold
 from headworks_client.limiter import LimiterClient
 from headworks_client.web.answers import about, raw
 from headworks_client.web.headers import JSON, Dialect, Headers, limit_headers, problem
@@ -29,7 +31,11 @@ TRY_AGAIN = 1013
 
 
 class LimitMiddleware:
-    """Asks the limiter before each request; what it refuses gets a 429 and does not reach the application."""
+    """Asks the limiter before each request; what it refuses gets a 429 and does not reach the application.
+
+    What is put in turn by a leaky_bucket rule waits for its turn; what concurrency rules hold is given back when the
+    application has answered.
+    """
 
     def __init__(
         self,
@@ -76,10 +82,18 @@ class LimitMiddleware:
             await self._undecided(error, scope, receive, send)
             return
         extra = limit_headers(decision, self._dialect)
-        if decision.allowed:
-            await self._app(scope, receive, _adding(extra, send))
-        else:
+        if not decision.allowed:
             await _answer(scope, send, 429, problem(decision), extra)
+            return
+        assert self._client is not None
+        hold = Hold(self._client, decision)
+        hold.begin()
+        try:
+            if decision.wait_s > 0:
+                await asyncio.sleep(decision.wait_s)
+            await self._app(scope, receive, _adding(extra, send))
+        finally:
+            hold.end()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -73,19 +73,13 @@ def simulate(
     What concurrency and adaptive rules hold is given back after `--hold`; without it, after the rule's `ttl`. Adaptive
     rules and breakers learn from answers: all are good, but for those within `--outage`.
     """
-    tenant = targets_of(context).tenant
     if bool(rate) == (trace_file is not None):
         raise exits.misused("say either --rate or --trace")
-    if trace_file is not None:
-        arrivals: Iterable[Arrival] = _traced(trace_file, tenant, namespace)
-    else:
-        one = Arrival(_start_us(start), tenant, namespace, parsing.pairs(descriptors or []), permits)
-        arrivals = _made(one, rate, parsing.duration_s(duration), seed)
-    wait_us = round(parsing.duration_s(max_wait) * SECOND_US) if max_wait else 0
+    one = Arrival(_start_us(start), targets_of(context).tenant, namespace, parsing.pairs(descriptors or []), permits)
+    arrivals = _traced(trace_file, one) if trace_file else _made(one, rate, parsing.duration_s(duration), seed)
     try:
-        rules = load(file)
         at_us, arrivals = _beginning(arrivals)
-        found = replay(rules, arrivals, max_wait_us=wait_us, upstream=_upstream(hold, outage, at_us))
+        found = replay(load(file), arrivals, max_wait_us=_us(max_wait), upstream=_upstream(hold, outage, at_us))
     except RulesError as error:
         raise typer.Exit(exits.fail(str(error))) from None
     if picture is not None:
@@ -93,9 +87,9 @@ def simulate(
     _show(found, as_json=as_json)
 
 
-def _traced(path: Path, tenant: str, namespace: str) -> list[Arrival]:
+def _traced(path: Path, like: Arrival) -> Iterable[Arrival]:
     try:
-        return trace(path, tenant=tenant, namespace=namespace)
+        return trace(path, tenant=like.tenant, namespace=like.namespace)
     except (OSError, TraceError) as error:
         raise exits.misused(f"{path}: {error}") from None
 
@@ -118,6 +112,10 @@ def _made(one: Arrival, rate: str, seconds: float, seed: int | None) -> Iterable
     return constant(one, every_us=every_us, until_us=one.at_us + round(seconds * SECOND_US), seed=seed)
 
 
+def _us(text: str) -> int:
+    return round(parsing.duration_s(text) * SECOND_US) if text else 0
+
+
 def _beginning(arrivals: Iterable[Arrival]) -> tuple[int, Iterable[Arrival]]:
     """When the first one comes, and all of them."""
     every = iter(arrivals)
@@ -128,14 +126,13 @@ def _beginning(arrivals: Iterable[Arrival]) -> tuple[int, Iterable[Arrival]]:
 def _upstream(hold: str, outage: str, at_us: int) -> Upstream | None:
     if not (hold or outage):
         return None
-    hold_us = round(parsing.duration_s(hold) * SECOND_US) if hold else 0
+    hold_us = _us(hold)
     if not outage:
         return Upstream(hold_us)
     begins, dash, ends = outage.partition("-")
     if not dash:
         raise exits.misused(f"{outage!r} is no stretch of time; write e.g. 60s-120s")
-    begins_us, ends_us = (at_us + round(parsing.duration_s(each) * SECOND_US) for each in (begins, ends))
-    return Upstream(hold_us, (begins_us, ends_us))
+    return Upstream(hold_us, (at_us + _us(begins), at_us + _us(ends)))
 
 
 def _waited(found: Replay) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from headworks_limiter.domain.algorithms import HELD
 from headworks_limiter.domain.bypass import Bypass
 from headworks_limiter.domain.decision import PLAIN, Answer, Mode, Terms, governing
 from headworks_limiter.domain.outcome import RuleOutcome
@@ -45,6 +46,12 @@ class Ask:
         return [index for index, bucket in enumerate(self.buckets) if bucket.rule.count_denied]
 
     @property
+    def held_us(self) -> int:
+        """How long a grant holds what it holds at least, unless it is renewed."""
+        ttls = [bucket.rule.params.ttl_us for bucket in self.buckets if isinstance(bucket.rule.params, HELD)]
+        return min(ttls, default=self.terms.hold_us)
+
+    @property
     def on_store_failure(self) -> OnStoreFailure:
         """The strictest wish of its rules, as far as they refuse anything."""
         wishes = (bucket.rule.on_store_failure for bucket in self.buckets if not bucket.rule.shadow)
@@ -64,8 +71,12 @@ class Verdict:
     """The indexes of the buckets whose rules refuse nothing."""
     wait_us: int = 0
     """How long from now the permits begin."""
+    age_us: int = 0
+    """How long ago the permits began, for a held grant that is told again."""
     grant_id: str = ""
     """What the grant is called, if it may be settled."""
+    held_us: int = 0
+    """How long it holds what it holds, unless it is renewed."""
 
     @property
     def allowed(self) -> bool:

@@ -105,16 +105,15 @@ def decide(
     if start_us is not None:
         return _booked(buckets, permits, mode, now_us, shadows, start_us, taken)
     outcomes = _as_they_stand(buckets, taken, now_us)
-    if terms.partial and mode is not Mode.COUNT:
+    if terms.partial and permits > 1 and mode is not Mode.COUNT:
         left = min(
             take(state, 0, params, now_us)[0].remaining
             for index, (state, params) in enumerate(buckets)
             if index not in shadows
         )
-        if left:
-            return decide(
-                buckets, min(left, permits), mode, now_us, shadows, terms._replace(wait_us=0, partial=False), counting
-            )
+        fewer = max(1, min(left, permits))  # where nothing is left, what is told is how long until there is
+        terms = terms._replace(wait_us=0, partial=False)
+        return decide(buckets, fewer, mode, now_us, shadows, terms, counting)
     if mode is not Mode.TAKE and mode is not Mode.COUNT:
         return Decided(Answer.REFUSED, outcomes, before)
     states = list(before)

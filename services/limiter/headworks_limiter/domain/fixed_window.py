@@ -14,6 +14,7 @@ from headworks_limiter.domain.periods import Period, calendar_end, end_after
 
 FIRST_HIT = -1
 """For the script, in place of where the calendar's windows begin."""
+SHORTEST_MONTH_US = 28 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,15 @@ class FixedWindow:
     def share(self, replicas: int) -> Self:
         """The part of one replica among `replicas` that cannot see each other; at least one permit."""
         return type(self)(max(1, self.limit // replicas), self.period, self.first_hit)
+
+
+def left_us(params: FixedWindow, reset_us: int, age_us: int) -> int:
+    """How much is left of the window in which permits were taken `age_us` ago; 0: it is over.
+
+    `reset_us` is what is left of today's window. Of months only the shortest is trusted.
+    """
+    shortest_us = params.period.us or params.period.months * SHORTEST_MONTH_US
+    return reset_us if age_us <= shortest_us - reset_us or not age_us else 0
 
 
 def take(state: str | None, permits: int, params: FixedWindow, now_us: int) -> tuple[RuleOutcome, str | None]:

@@ -105,17 +105,17 @@ class MemoryBuckets:
         if recalled is not None or ask.mode is Mode.RECALL:
             answer, permits, wait_us = recalled or (Answer.UNRECORDED, 0, 0)
             outcomes = decide(known, 0, Mode.LOOK, now_us).outcomes
-            verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
-            verdict.grant_id = ask.terms.holder if verdict.allowed else ""
-            return verdict
+            verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows)
+            verdict.wait_us, verdict.age_us = max(0, wait_us), max(0, -wait_us)
+            return _named(verdict, ask)
         what = decide(known, ask.permits, ask.mode, now_us, ask.shadows, ask.terms, ask.counting)
         if ask.mode is Mode.TAKE or ask.mode is Mode.COUNT:
             self._keep(ask.buckets, what.states)
         if what.answer is Answer.ALLOWED and ask.mode is Mode.TAKE and ask.record:
             self._record(ask, known, what, now_us)
         verdict = Verdict(what.answer, what.permits, ask.buckets, what.outcomes, shadows=ask.shadows)
-        verdict.wait_us, verdict.grant_id = what.wait_us, ask.terms.holder if verdict.allowed else ""
-        return verdict
+        verdict.wait_us = what.wait_us
+        return _named(verdict, ask)
 
     async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
         """End, release or renew a grant."""
@@ -258,9 +258,16 @@ class MemoryBuckets:
         )
 
     def _recall(self, ask: Ask, now_us: int) -> tuple[Answer, int, int] | None:
-        """What the request's id already has, the permits granted, and how long until they begin."""
+        """What the request's id already has, the permits granted, and how long until they begin, or began."""
         grant = self._grants.get(ask.record) if ask.record else None
         if grant is None or now_us >= grant.deadline:
             return None
         same = grant.fingerprint == ask.fingerprint
-        return (Answer.REPLAYED if same else Answer.REUSED), grant.permits, max(0, grant.start - now_us)
+        wait_us = grant.start - now_us if grant.start else 0
+        return (Answer.REPLAYED if same else Answer.REUSED), grant.permits, wait_us
+
+
+def _named(verdict: Verdict, ask: Ask) -> Verdict:
+    if ask.terms.holder and verdict.allowed:
+        verdict.grant_id, verdict.held_us = ask.terms.holder, max(0, ask.held_us - verdict.age_us)
+    return verdict

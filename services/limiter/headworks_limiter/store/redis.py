@@ -148,8 +148,10 @@ def _verdicts(asks: Sequence[Ask], reply: Sequence[int]) -> list[Verdict]:
             for entry in range(at + 3, end, 4)
         ]
         verdict = Verdict(answer, permits, ask.buckets, outcomes, shadows=ask.shadows, wait_us=wait_us)
+        if wait_us < 0:
+            verdict.wait_us, verdict.age_us = 0, -wait_us
         if ask.terms.holder and verdict.allowed:
-            verdict.grant_id = ask.terms.holder
+            verdict.grant_id, verdict.held_us = ask.terms.holder, max(0, ask.held_us - verdict.age_us)
         verdicts.append(verdict)
         at = end
     return verdicts

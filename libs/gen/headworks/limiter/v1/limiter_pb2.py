@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from headworks.common.v1 import error_pb2 as headworks_dot_common_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"headworks/limiter/v1/limiter.proto\x12\x14headworks.limiter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadworks/common/v1/error.proto\"\xf2\x02\n\rPermitRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12I\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x34.headworks.limiter.v1.PermitRequest.DescriptorsEntry\x12\x14\n\x07permits\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12,\n\x06\x64\x65tail\x18\x05 \x01(\x0e\x32\x1c.headworks.limiter.v1.Detail\x12+\n\x08max_wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rallow_partial\x18\x07 \x01(\x08\x12\'\n\x04hold\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_permits\"\xd1\x02\n\x08\x44\x65\x63ision\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0f\n\x07permits\x18\x02 \x01(\x03\x12.\n\x07refusal\x18\x03 \x01(\x0e\x32\x1d.headworks.limiter.v1.Refusal\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\tgoverning\x18\x05 \x01(\x0b\x32 .headworks.limiter.v1.RuleStatus\x12/\n\x05rules\x18\x06 \x03(\x0b\x32 .headworks.limiter.v1.RuleStatus\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x10\n\x08replayed\x18\x08 \x01(\x08\x12\'\n\x04wait\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08grant_id\x18\n \x01(\t\"\xbd\x01\n\nRuleStatus\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x11\n\tremaining\x18\x03 \x01(\x03\x12.\n\x0breset_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x61llowed\x18\x06 \x01(\x08\x12\x0e\n\x06shadow\x18\x07 \x01(\x08\"~\n\x0cPermitResult\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.DecisionH\x00\x12/\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1e.headworks.common.v1.ItemErrorH\x00\x42\t\n\x07outcome*F\n\x06\x44\x65tail\x12\x16\n\x12\x44\x45TAIL_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45TAIL_GOVERNING\x10\x01\x12\x0e\n\nDETAIL_ALL\x10\x02*R\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x13\n\x0fREFUSAL_LIMITED\x10\x01\x12\x19\n\x15REFUSAL_STORE_FAILURE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"headworks/limiter/v1/limiter.proto\x12\x14headworks.limiter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadworks/common/v1/error.proto\"\xf2\x02\n\rPermitRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12I\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x34.headworks.limiter.v1.PermitRequest.DescriptorsEntry\x12\x14\n\x07permits\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12,\n\x06\x64\x65tail\x18\x05 \x01(\x0e\x32\x1c.headworks.limiter.v1.Detail\x12+\n\x08max_wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rallow_partial\x18\x07 \x01(\x08\x12\'\n\x04hold\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x32\n\x10\x44\x65scriptorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_permits\"\x89\x03\n\x08\x44\x65\x63ision\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0f\n\x07permits\x18\x02 \x01(\x03\x12.\n\x07refusal\x18\x03 \x01(\x0e\x32\x1d.headworks.limiter.v1.Refusal\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\tgoverning\x18\x05 \x01(\x0b\x32 .headworks.limiter.v1.RuleStatus\x12/\n\x05rules\x18\x06 \x03(\x0b\x32 .headworks.limiter.v1.RuleStatus\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x10\n\x08replayed\x18\x08 \x01(\x08\x12\'\n\x04wait\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08grant_id\x18\n \x01(\t\x12\x36\n\x13grant_expires_after\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\"\xbd\x01\n\nRuleStatus\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x11\n\tremaining\x18\x03 \x01(\x03\x12.\n\x0breset_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x61llowed\x18\x06 \x01(\x08\x12\x0e\n\x06shadow\x18\x07 \x01(\x08\"~\n\x0cPermitResult\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1e.headworks.limiter.v1.DecisionH\x00\x12/\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1e.headworks.common.v1.ItemErrorH\x00\x42\t\n\x07outcome*F\n\x06\x44\x65tail\x12\x16\n\x12\x44\x45TAIL_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45TAIL_GOVERNING\x10\x01\x12\x0e\n\nDETAIL_ALL\x10\x02*R\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x13\n\x0fREFUSAL_LIMITED\x10\x01\x12\x19\n\x15REFUSAL_STORE_FAILURE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PERMITREQUEST_DESCRIPTORSENTRY']._loaded_options = None
   _globals['_PERMITREQUEST_DESCRIPTORSENTRY']._serialized_options = b'8\001'
-  _globals['_DETAIL']._serialized_start=1158
-  _globals['_DETAIL']._serialized_end=1228
-  _globals['_REFUSAL']._serialized_start=1230
-  _globals['_REFUSAL']._serialized_end=1312
+  _globals['_DETAIL']._serialized_start=1214
+  _globals['_DETAIL']._serialized_end=1284
+  _globals['_REFUSAL']._serialized_start=1286
+  _globals['_REFUSAL']._serialized_end=1368
   _globals['_PERMITREQUEST']._serialized_start=126
   _globals['_PERMITREQUEST']._serialized_end=496
   _globals['_PERMITREQUEST_DESCRIPTORSENTRY']._serialized_start=434
   _globals['_PERMITREQUEST_DESCRIPTORSENTRY']._serialized_end=484
   _globals['_DECISION']._serialized_start=499
-  _globals['_DECISION']._serialized_end=836
-  _globals['_RULESTATUS']._serialized_start=839
-  _globals['_RULESTATUS']._serialized_end=1028
-  _globals['_PERMITRESULT']._serialized_start=1030
-  _globals['_PERMITRESULT']._serialized_end=1156
+  _globals['_DECISION']._serialized_end=892
+  _globals['_RULESTATUS']._serialized_start=895
+  _globals['_RULESTATUS']._serialized_end=1084
+  _globals['_PERMITRESULT']._serialized_start=1086
+  _globals['_PERMITRESULT']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

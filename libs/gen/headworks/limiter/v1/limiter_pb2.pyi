@@ -57,7 +57,7 @@ class PermitRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., descriptors: _Optional[_Mapping[str, str]] = ..., permits: _Optional[int] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[Detail, str]] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allow_partial: _Optional[bool] = ..., hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("allowed", "permits", "refusal", "retry_after", "governing", "rules", "degraded", "replayed", "wait", "grant_id")
+    __slots__ = ("allowed", "permits", "refusal", "retry_after", "governing", "rules", "degraded", "replayed", "wait", "grant_id", "grant_expires_after")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     PERMITS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class Decision(_message.Message):
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     GRANT_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANT_EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     permits: int
     refusal: Refusal
@@ -78,7 +79,8 @@ class Decision(_message.Message):
     replayed: bool
     wait: _duration_pb2.Duration
     grant_id: str
-    def __init__(self, allowed: _Optional[bool] = ..., permits: _Optional[int] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., governing: _Optional[_Union[RuleStatus, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., degraded: _Optional[bool] = ..., replayed: _Optional[bool] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grant_id: _Optional[str] = ...) -> None: ...
+    grant_expires_after: _duration_pb2.Duration
+    def __init__(self, allowed: _Optional[bool] = ..., permits: _Optional[int] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., governing: _Optional[_Union[RuleStatus, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., degraded: _Optional[bool] = ..., replayed: _Optional[bool] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grant_id: _Optional[str] = ..., grant_expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RuleStatus(_message.Message):
     __slots__ = ("rule", "limit", "remaining", "reset_after", "retry_after", "allowed", "shadow")

@@ -12,7 +12,8 @@
 --                      record, an index of KEYS or 0; fingerprint of the request; terms, an index or 0: none;
 --                      number of buckets, and for each bucket: an index of KEYS, and the number of its rule
 --
--- returns  one flat list, for each request: answer, permits, how many us from now they begin, and for each bucket:
+-- returns  one flat list, for each request: answer, permits, how many us from now they begin (negative: they began
+--          then, for a replayed answer of what is held), and for each bucket:
 --          allowed 0|1, remaining, reset_after_us, retry_after_us; answer 0 refused | 1 allowed | 2 replayed |
 --          3 id reused | 4 nothing to recall | 5 would be allowed, but the store takes no writes
 -- effect   writes each bucket that permits were taken from, a record of each grant that has one, once, and reservations;
@@ -97,15 +98,16 @@ local function look_again(at, count)
   end
 end
 
--- The answer that the request's id already has, if any, the permits granted, and when they begin.
+-- The answer that the request's id already has, if any, the permits granted, and how many us from now they begin, or
+-- began where they were held.
 local function recall(record, fingerprint)
   local value = record > 0 and state(record)
   local deadline, permits, owner, rest = string.match(value or '', '^(%d+):(%d+):(%x+)(.*)$')
   if not deadline or now_us >= tonumber(deadline) then
     return nil
   end
-  local start = tonumber(string.match(rest, '^|%d+:(%d+)|') or 0)
-  return owner == fingerprint and REPLAYED or REUSED, tonumber(permits), math.max(0, start - now_us)
+  local start = tonumber(string.match(rest, '^|%d+:(%d+)|') or now_us)
+  return owner == fingerprint and REPLAYED or REUSED, tonumber(permits), start - now_us
 end
 
 -- Write the grant down: for whom asks again, and, where it is held, for whom settles it.
@@ -196,7 +198,7 @@ local function say_booked(at, count)
   end
 end
 
--- Fewer permits than wanted that all buckets have; 0: none.
+-- Fewer permits than wanted that all buckets have; 1 where they have none, which is then refused.
 local function left_for_all(at, count, permits)
   for bucket = 1, count do
     if rule_at(at + 2 * bucket - 2)[6] == 0 then
@@ -204,7 +206,7 @@ local function left_for_all(at, count, permits)
       permits = math.min(permits, remaining)
     end
   end
-  return permits
+  return math.max(1, permits)
 end
 
 -- A refused request counts where the rule says so: as much as was wanted, or is left.
@@ -262,9 +264,9 @@ local function decide(at, writable, permits, terms)
   if all then
     return mode == TAKE and UNSTORED or ALLOWED, 0, 0
   end
-  local fewer = terms[2] == 1 and left_for_all(buckets, count, permits) or 0
-  if fewer > 0 then
+  if terms[2] == 1 and permits > 1 then
     filled = head
+    local fewer = left_for_all(buckets, count, permits)
     return decide(at, writable, fewer, {0, 0, terms[3], terms[4], terms[5], terms[6]})
   end
   if writable and mode == TAKE then
