@@ -103,13 +103,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
         breaker = _breaker(store)
         local = LocalBuckets(replicas=settings.replicas)
         async with (
-            Decider(
-                store.buckets,
-                local,
-                breaker,
-                enabled=settings.enabled,
-                reservation_ttl_us=settings.reservation_ttl_ms * 1_000,
-            ) as decider,
+            _decider(settings, store, breaker, local) as decider,
             envoy_services(settings, store.counters, store.meta, breaker) as envoys,
         ):
             newcomers = Newcomers(settings.max_new_buckets_per_minute)
@@ -142,9 +136,6 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                     servicer.use(in_use.rules)
                     await health.set(RULES, in_use.current)
 
-                async def end_reservations() -> None:
-                    await decider.reservations.look(reader.platforms)
-
                 in_use.tell(changed)
                 await health.set(RULES, in_use.current)
                 await readiness.begin(health)
@@ -154,7 +145,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                         every(PROBE_S, readiness.probe, name="readiness"),
                         forever(in_use.follow_file, name="rules"),
                         every(LOOK_S, in_use.look, name="rules of the API"),
-                        every(min(LOOK_S, settings.reservation_ttl_ms / 1_000), end_reservations, name="reservations"),
+                        decider.reservations.follow(lambda: reader.platforms),
                         *(envoy.follow(health) for envoy in envoys),
                     ),
                     reloading(book.ask, *(envoy.reload for envoy in envoys)),
@@ -162,6 +153,11 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                     serving = {"namespaces": len(in_use.rules.namespaces), "cells": store.meta.cells}
                     log.info("limiter.serving", port=port, metrics=monitor, **serving)
                     yield port
+
+
+def _decider(settings: Settings, store: _Store, breaker: Breaker | Breakers, local: LocalBuckets) -> Decider:
+    ttl_us = settings.reservation_ttl_ms * 1_000
+    return Decider(store.buckets, local, breaker, enabled=settings.enabled, reservation_ttl_us=ttl_us)
 
 
 async def _rules(book: RuleBook, versions: RuleVersions) -> RulesInUse:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import structlog
 from headworks_core.batching import MicroBatcher
 from headworks_core.errors import ServiceError
+from headworks_core.loops import every
 from headworks_core.measures import Tally
 
 from headworks_limiter.buckets import Buckets
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 MAX_ENDINGS = 250
 MAX_FLIGHTS = 4
+LOOK_S = 0.5
 NAMES = {Conclusion.CONFIRM: "confirmed", Conclusion.REFUND: "refunded", Conclusion.REFUSE: "refunded"}
 
 
@@ -68,6 +70,14 @@ class Reservations:
     async def close(self) -> None:
         """Waits until all that were to be ended are."""
         await self._batcher.__aexit__(None, None, None)
+
+    async def follow(self, places: Callable[[], Sequence[Platform]]) -> None:
+        """Until cancelled, look at these cells every half second, or more often where reservations are shorter."""
+
+        async def look() -> None:
+            await self.look(places())
+
+        await every(min(LOOK_S, self.ttl_us / 1e6), look, name="reservations")
 
     async def look(self, places: Sequence[Platform]) -> None:
         """Give back what others have left behind in these cells, and see what is reserved there."""
