@@ -1,4 +1,4 @@
-"""The pictures of docs/limiter/algorithms.md; `make pictures` draws them anew."""
+"""The pictures of docs/limiter.md; `make pictures` draws them anew."""
 
 from __future__ import annotations
 

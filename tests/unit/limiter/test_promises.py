@@ -123,3 +123,12 @@ def test_whom_a_full_line_refuses_gets_in_when_it_was_told(params: LeakyBucket, 
                 decide([(state, params)], min(permits, params.queue), Mode.LOOK, now_us + retry_us - n) for n in (0, 1)
             ]
             assert [each.answer for each in again] == [Answer.ALLOWED, Answer.REFUSED]
+
+
+def test_promises_of_one_time_are_given_back_as_one() -> None:
+    """Whichever of them it is, and however many permits each has."""
+    booked = Level(0, 0, [(5, 1), (9, 2), (9, 5), (9, 1), (12, 4)])
+    assert calendar.withdraw(booked, 9, 6) == Level(0, 0, [(5, 1), (9, 2), (12, 4)])
+    assert calendar.withdraw(booked, 9, 7) == Level(0, 0, [(5, 1), (9, 1), (12, 4)])
+    assert calendar.withdraw(booked, 9, 100) == Level(0, 0, [(5, 1), (12, 4)])
+    assert calendar.withdraw(booked, 8, 1) == booked

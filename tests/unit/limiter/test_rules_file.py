@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -128,13 +127,6 @@ def test_values_are_text_as_it_is_written() -> None:
 
 def test_the_example_is_good() -> None:
     assert rules.load(EXAMPLES / "rules.yaml").namespaces
-
-
-@pytest.mark.parametrize(
-    "text", re.findall(r"```yaml\n(.*?)```", (EXAMPLES.parent / "docs/limiter.md").read_text(), re.DOTALL)
-)
-def test_the_rules_of_the_document_are_good(text: str) -> None:
-    assert rules.parse(text.encode(), path="limiter.md").namespaces
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines() -> None:

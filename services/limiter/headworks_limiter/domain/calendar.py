@@ -117,12 +117,14 @@ def promise(now: Level, time: int, units: int) -> Level:
 
 
 def withdraw(now: Level, time: int, units: int) -> Level:
-    """With so many units less of what is promised for a time, as far as that is there."""
-    for place, (other, booked) in enumerate(now.booked):
-        if other == time:
-            left = [(other, booked - units)] if booked > units else []
-            return now._replace(booked=[*now.booked[:place], *left, *now.booked[place + 1 :]])
-    return now
+    """With so many units less of what is promised for a time, the latest first, as far as they are there."""
+    left: list[Booking] = []
+    for other, booked in reversed(now.booked):
+        less = min(units, booked) if other == time else 0
+        units -= less
+        if booked > less:
+            left.append((other, booked - less))
+    return now._replace(booked=left[::-1])
 
 
 def _ceil(dividend: int, divisor: int) -> int:

@@ -185,7 +185,7 @@ local function book(at, count, permits, start_us)
     end
     if value and value ~= '' then
       local _, _, reset_us = take_from(value, 0, rule, now_us)
-      change(requests[entry], value, reset_us)
+      change(requests[entry], value, kept_us(value, rule, now_us, reset_us))
     end
   end
 end
@@ -236,8 +236,9 @@ local function decide(at, writable, permits, terms)
   if all and writable and mode == TAKE then
     for bucket = 1, count do
       local value = after[bucket]
+      local entry = buckets + 2 * bucket - 2
       if value and value ~= '' then
-        change(requests[buckets + 2 * bucket - 2], value, resets_us[bucket])
+        change(requests[entry], value, kept_us(value, rule_at(entry), now_us, resets_us[bucket]))
       end
     end
     keep(at, permits, 0, terms)

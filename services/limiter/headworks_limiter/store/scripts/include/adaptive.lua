@@ -58,3 +58,8 @@ function adaptive.report(state, kind, latency_us, rule, now_us)
   end
   return write_adaptive(milli, holds)
 end
+
+-- How long to keep a state beyond its reset: what was learnt for a day.
+function adaptive.keep(state, rule, now_us)
+  return read_adaptive(state, rule, now_us) < rule[3] * 1000 and KEPT_US or 0
+end

@@ -6,6 +6,7 @@
 local OK, OVERLOAD, FAILURE = 0, 1, 2
 local MARGIN_US = 60000000 -- a TTL collects garbage; the minute keeps it from ever deciding
 local RECORD_US = 600000000
+local KEPT_US = 86400000000 -- what was learnt of upstreams
 
 --@include gcra
 --@include leaky_bucket
@@ -51,10 +52,20 @@ local function take_from(state, permits, rule, now_us, holder)
   return ALGORITHMS[rule[1]].take(state, permits, rule, now_us, holder)
 end
 
--- How long a state has to be kept.
+-- How long a state matters that is full again in so many us.
+local function kept_us(state, rule, now_us, reset_us)
+  local keep = ALGORITHMS[rule[1]].keep
+  if not keep then
+    return reset_us
+  end
+  local _, own = open_state(state)
+  return math.max(reset_us, own and keep(own, rule, now_us) or 0)
+end
+
+-- How long a state has to be kept, in ms.
 local function life_of(state, rule, now_us)
   local _, _, reset_us = take_from(state, 0, rule, now_us)
-  return math.ceil((reset_us + MARGIN_US) / 1000)
+  return math.ceil((kept_us(state, rule, now_us, reset_us) + MARGIN_US) / 1000)
 end
 
 local function server_us()

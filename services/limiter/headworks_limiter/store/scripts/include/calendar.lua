@@ -117,14 +117,14 @@ local function promise(now, time, units)
 end
 
 local function withdraw(now, time, units)
-  for place, other in ipairs(now.times) do
-    if other == time then
-      now.units[place] = now.units[place] - units
-      if now.units[place] <= 0 then
+  for place = #now.times, 1, -1 do
+    if now.times[place] == time and units > 0 then
+      local less = math.min(units, now.units[place])
+      units, now.units[place] = units - less, now.units[place] - less
+      if now.units[place] == 0 then
         table.remove(now.times, place)
         table.remove(now.units, place)
       end
-      return
     end
   end
 end

@@ -58,3 +58,9 @@ function circuit_breaker.report(state, kind, latency_us, rule, now_us)
   end
   return string.format('closed:%d:%d:%d', at, first, second)
 end
+
+-- How long to keep a state beyond its reset: counts until their window ends; who failed is not trusted for a day.
+function circuit_breaker.keep(state, rule, now_us)
+  local phase, at = read_breaker(state, now_us)
+  return phase == 'closed' and at + rule[3] - now_us or KEPT_US
+end
