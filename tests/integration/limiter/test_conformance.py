@@ -244,7 +244,7 @@ async def test_a_batch_is_decided_as_its_requests_one_after_the_other(
 ) -> None:
     walk = Walk(random.Random(seed), draw)
     store = RedisBuckets(redis, timeout_s=10, now_us=lambda: walk.now_us)
-    for number in range(200):
+    for number in range(600):
         first = walk.step()
         asks = [first, *(walk.again(first) for _ in range(walk.rng.randint(1, 9)))]
         expected = []
@@ -255,6 +255,9 @@ async def test_a_batch_is_decided_as_its_requests_one_after_the_other(
             expected.append((answer, list(outcomes)))
         verdicts = await store.decide(asks)
         assert [(verdict.answer, list(verdict.outcomes)) for verdict in verdicts] == expected, f"batch {number}: {asks}"
+        keys = [bucket.key for bucket in first.buckets]
+        stored = [value if value is None else text(value) for value in await redis.mget(keys)]
+        assert stored == [walk.states.get(key) for key in keys], f"batch {number}: {asks}"
 
 
 @pytest.mark.parametrize("seed", [6, 7, 8])
