@@ -33,6 +33,11 @@ class Meta:
         return zlib.crc32(name.encode()) % self.cells
 
 
+def cell_in(key: str) -> int:
+    """The cell that a key belongs to."""
+    return int(key[len("{hw:") : key.index("}")])
+
+
 async def join(redis: Redis, wanted: Meta) -> Meta:
     """Write `hw:meta` if this is the first replica ever; otherwise check that `wanted` is what it says.
 

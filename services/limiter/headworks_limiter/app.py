@@ -23,7 +23,8 @@ from headworks_core.serving import bind, grpc_server
 from headworks_core.store import check_permissions, starting
 
 from headworks_limiter.admin import LimiterAdminServicer
-from headworks_limiter.decider import MAX_FLIGHTS, Buckets, Decider
+from headworks_limiter.buckets import Buckets
+from headworks_limiter.decider import MAX_FLIGHTS, Decider
 from headworks_limiter.envoy.counters import MemoryCounters, RedisCounters
 from headworks_limiter.envoy.counting import Counters
 from headworks_limiter.envoy.service import envoy_services
@@ -43,7 +44,12 @@ from headworks_limiter.store.memory_rule_versions import MemoryRuleVersions
 from headworks_limiter.store.redis import RedisBuckets
 from headworks_limiter.store.rule_versions import RedisRuleVersions
 from headworks_limiter.store.size import Count, StoreSize, keys_in
-from headworks_limiter.telemetry import add_lease_metrics, add_metrics, add_rule_metrics
+from headworks_limiter.telemetry import (
+    add_lease_metrics,
+    add_metrics,
+    add_reservation_metrics,
+    add_rule_metrics,
+)
 from headworks_limiter.wire import CODECS
 
 log = structlog.get_logger(__name__)
@@ -97,7 +103,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
         breaker = _breaker(store)
         local = LocalBuckets(replicas=settings.replicas)
         async with (
-            Decider(store.buckets, local, breaker, enabled=settings.enabled) as decider,
+            _decider(settings, store, breaker, local) as decider,
             envoy_services(settings, store.counters, store.meta, breaker) as envoys,
         ):
             newcomers = Newcomers(settings.max_new_buckets_per_minute)
@@ -122,6 +128,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                 add_metrics(metrics, decider, breaker, local)
                 add_rule_metrics(metrics, decider.counters, in_use, newcomers, StoreSize(store.keys))
                 add_lease_metrics(metrics, servicer.leases)
+                add_reservation_metrics(metrics, decider.reservations)
                 for envoy in envoys:
                     envoy.add_metrics(metrics)
 
@@ -138,6 +145,7 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                         every(PROBE_S, readiness.probe, name="readiness"),
                         forever(in_use.follow_file, name="rules"),
                         every(LOOK_S, in_use.look, name="rules of the API"),
+                        decider.reservations.follow(lambda: reader.platforms),
                         *(envoy.follow(health) for envoy in envoys),
                     ),
                     reloading(book.ask, *(envoy.reload for envoy in envoys)),
@@ -145,6 +153,11 @@ async def limiter(settings: Settings, serve: Serve, reloading: Reloading) -> Asy
                     serving = {"namespaces": len(in_use.rules.namespaces), "cells": store.meta.cells}
                     log.info("limiter.serving", port=port, metrics=monitor, **serving)
                     yield port
+
+
+def _decider(settings: Settings, store: _Store, breaker: Breaker | Breakers, local: LocalBuckets) -> Decider:
+    ttl_us = settings.reservation_ttl_ms * 1_000
+    return Decider(store.buckets, local, breaker, enabled=settings.enabled, reservation_ttl_us=ttl_us)
 
 
 async def _rules(book: RuleBook, versions: RuleVersions) -> RulesInUse:

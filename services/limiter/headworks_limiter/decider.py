@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
 import structlog
 from headworks_core.batching import MicroBatcher
+from headworks_core.cells import cell_in
 from headworks_core.context import CallContext
 from headworks_core.errors import Reason, ResourceExhausted, ServiceError, Unavailable
 from headworks_core.store import Moving
 from headworks_core.telemetry import is_sampled
 
+from headworks_limiter.buckets import Buckets
 from headworks_limiter.bypass_log import BypassLog
 from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.denials import Denials
 from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.grants import Learned, Operation, Reported, Settled, Status
-from headworks_limiter.domain.rule import Bucket, OnStoreFailure
+from headworks_limiter.domain.rule import OnStoreFailure
 from headworks_limiter.domain.upstream import Feedback
 from headworks_limiter.lanes import Lanes
+from headworks_limiter.reservations import Reservations
+from headworks_limiter.spanning import Spanning
 from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
 
@@ -33,29 +38,11 @@ MAX_BUCKETS = 250
 """Buckets asked in one script call: a millisecond or two of the store's time, so that those in flight take no 50 ms."""
 MAX_FLIGHTS = 4
 """Script calls under way at a time."""
+RESERVATION_TTL_US = 2_000_000
 
 STORE_FAILURES = (Unavailable, ResourceExhausted)
 Outcome = Verdict | ServiceError
 T = TypeVar("T")
-
-
-class Buckets(Protocol):
-    """A store of buckets that all replicas share."""
-
-    async def decide(self, asks: Sequence[Ask], *, traceparent: str = "") -> Sequence[Verdict]:
-        """Decide in this order, in one atomic step; all asks are of one cell."""
-
-    async def reset(self, keys: Sequence[str]) -> int:
-        """Make these buckets of one cell full again; how many were not."""
-
-    async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
-        """End, release or renew a grant, by the key of its record."""
-
-    async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> Sequence[Learned]:
-        """Let buckets of one cell know what an upstream said; what each made of it."""
-
-    async def read(self, keys: Sequence[str]) -> tuple[int, Sequence[str | None]]:
-        """The time, and what buckets of one cell hold then."""
 
 
 class _Expired(Unavailable):
@@ -69,15 +56,23 @@ class _Load:
     asks: Sequence[Ask]
     caller: CallContext
     weight: int
+    part: bool = False
+    """Requests that span cells are counted as a whole, by who put them together."""
 
 
 class Decider:
     """Decides requests; those of concurrent calls share script calls."""
 
     def __init__(
-        self, shared: Buckets, local: LocalBuckets, breaker: Breaker | Breakers, *, enabled: bool = True
+        self,
+        shared: Buckets,
+        local: LocalBuckets,
+        breaker: Breaker | Breakers,
+        *,
+        enabled: bool = True,
+        reservation_ttl_us: int = RESERVATION_TTL_US,
     ) -> None:
-        """`enabled` is False to allow everything and ask nobody."""
+        """`enabled` is False to allow everything and ask nobody; reservations of platform rules end by themselves."""
         self._enabled = enabled
         self._shared = shared
         self._local = local
@@ -92,6 +87,8 @@ class Decider:
             ),
             of=lambda load: breaker.of(load.asks[0].cell),
         )
+        self.reservations = Reservations(shared, breaker, self._directly, ttl_us=reservation_ttl_us)
+        self._spanning = Spanning(self._part, self._without_store, self.reservations, _Expired)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +97,7 @@ class Decider:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Waits until every request taken in has been answered."""
+        await self._spanning.close()
         await self._batcher.__aexit__(kind, error, trace)
 
     @property
@@ -119,6 +117,11 @@ class Decider:
         known = self._known(ask)
         if known is not None:
             return known
+        if ask.platform is not None:
+            (outcome,) = await self._decide_spanning((ask,), caller)
+            if isinstance(outcome, ServiceError):
+                raise outcome
+            return outcome
         try:
             verdict = (await self._batcher(_Load((ask,), caller, len(ask.buckets))))[0]
         except _Expired:
@@ -140,6 +143,8 @@ class Decider:
 
     async def look(self, ask: Ask) -> Verdict:
         """What the store holds for a request now, whatever its rules want done when it fails. Raises Unavailable."""
+        if ask.platform is not None:
+            return await self._spanning.look(ask, self._shared.decide)
         return (await self._shared.decide([ask]))[0] if ask.buckets else Verdict(Answer.ALLOWED)
 
     async def settle(self, cell: int, record: str, operation: Operation, permits: int, holder: str) -> Settled:
@@ -147,6 +152,10 @@ class Decider:
         if not self._enabled:
             return Settled(Status.DONE, permits, 0, 0)
         what = await self._directly(cell, lambda: self._shared.settle(record, operation, permits, holder))
+        there = what.elsewhere
+        if there and what.goes_on(operation, permits):
+            settling = self._directly(cell_in(there), lambda: self._shared.settle(there, operation, permits, holder))
+            what = what.with_platform(await settling, operation)
         if what.changed:
             self.denials.forget()  # permits came back
         return what
@@ -156,7 +165,11 @@ class Decider:
         buckets = [bucket for bucket in ask.buckets if bucket.rule.learns and not bucket.rule.shadow]
         if not (buckets and self._enabled):
             return Reported(0, ())
-        learned = await self._directly(ask.cell, lambda: self._shared.report(buckets, feedback))
+        told: dict[str, Learned] = {}
+        for cell, part in _apart(buckets, lambda bucket: bucket.key).items():
+            reporting = partial(self._shared.report, part, feedback)
+            told.update(zip((bucket.key for bucket in part), await self._directly(cell, reporting), strict=True))
+        learned = [told[bucket.key] for bucket in buckets]
         self.denials.forget()
         changed = [bucket.rule.name for bucket, what in zip(buckets, learned, strict=True) if what.changed]
         return Reported(max(what.blocked_us for what in learned), changed)
@@ -165,7 +178,13 @@ class Decider:
         """The time, in us since the epoch, and what buckets of a cell hold then. Raises Unavailable."""
         if not (keys and self._enabled):
             return 0, [None] * len(keys)
-        return await self._directly(cell, lambda: self._shared.read(keys))
+        found: dict[str, str | None] = {}
+        now_us = 0
+        for place, part in _apart(keys, str).items():
+            then_us, states = await self._directly(place, partial(self._shared.read, part))
+            now_us = then_us if place == cell or not now_us else now_us  # the clock of the tenant's cell counts
+            found.update(zip(part, states, strict=True))
+        return now_us, [found[key] for key in keys]
 
     async def _directly(self, cell: int, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the store without company."""
@@ -185,9 +204,9 @@ class Decider:
         return result
 
     async def reset(self, keys: Sequence[str]) -> int:
-        """Make these buckets of one cell full again; how many were not. Raises Unavailable: the outcome is unknown."""
+        """Make these buckets full again; how many were not. Raises Unavailable: the outcome is unknown."""
         try:
-            return await self._shared.reset(keys)
+            return sum([await self._shared.reset(part) for part in _apart(keys, str).values()])
         finally:
             self.denials.forget()
 
@@ -195,6 +214,12 @@ class Decider:
         told = [self._known(ask) for ask in asks]
         limited = [ask for ask, known in zip(asks, told, strict=True) if ask.buckets and known is None]
         verdicts: Sequence[Verdict | None] = [None] * len(limited)
+        if any(ask.platform is not None for ask in limited):
+            outcomes = iter(await self._decide_spanning(limited, caller))
+            return [
+                known or (next(outcomes) if ask.buckets else self._unlimited(ask))
+                for ask, known in zip(asks, told, strict=True)
+            ]
         if limited:
             try:
                 verdicts = await self._batcher(_Load(limited, caller, sum(len(ask.buckets) for ask in limited)))
@@ -207,6 +232,22 @@ class Decider:
             known or (self._outcome(ask, next(answers)) if ask.buckets else self._unlimited(ask))
             for ask, known in zip(asks, told, strict=True)
         ]
+
+    async def _decide_spanning(self, asks: Sequence[Ask], caller: CallContext) -> list[Outcome]:
+        """Requests of which some meet platform rules in another cell."""
+        asked_at = self._clock()
+        outcomes = await self._spanning.decide(asks, caller)
+        for ask, outcome in zip(asks, outcomes, strict=True):
+            if isinstance(outcome, Verdict) and outcome.outcomes and not outcome.degraded:
+                self.counters.decided_here(outcome)
+                if len(outcome.buckets) == len(ask.buckets):
+                    self.denials.note((ask,), (outcome,), asked_at)
+        self.counters.rules.fold_if_many()
+        return outcomes
+
+    def _part(self, asks: Sequence[Ask], caller: CallContext) -> asyncio.Future[Sequence[Verdict]]:
+        """Some of what requests that span cells ask, all of one cell."""
+        return self._batcher(_Load(asks, caller, sum(len(ask.buckets) for ask in asks), part=True))
 
     def _known(self, ask: Ask) -> Verdict | None:
         """A refusal that still holds."""
@@ -296,17 +337,37 @@ class Decider:
             log.warning("store.failed", error=error.message, held_back=breaker.open)
             raise
         breaker.succeeded()
-        self.counters.decided(verdicts)
-        self.denials.note(asks, verdicts, asked_at)
+        self._count(loads, asks, verdicts, asked_at)
         answers, first = [], 0
         for load in loads:
             answers.append(verdicts[first : first + len(load.asks)])
             first += len(load.asks)
         return answers
 
+    def _count(self, loads: Sequence[_Load], asks: Sequence[Ask], verdicts: Sequence[Verdict], asked_at: float) -> None:
+        if any(load.part for load in loads):
+            self.counters.sizes.record(len(verdicts))
+            counted = [not load.part for load in loads for _ in load.asks]
+            for verdict, each in zip(verdicts, counted, strict=True):
+                if each:
+                    self.counters.decided_here(verdict)
+            asks = [ask for ask, each in zip(asks, counted, strict=True) if each]
+            verdicts = [verdict for verdict, each in zip(verdicts, counted, strict=True) if each]
+        else:
+            self.counters.decided(verdicts)
+        self.denials.note(asks, verdicts, asked_at)
+
 
 def _away() -> Unavailable:
     return Unavailable("the store cannot be asked", reason=Reason.STORE_UNAVAILABLE, retry_after_us=500_000)
+
+
+def _apart(items: Iterable[T], key: Callable[[T], str]) -> dict[int, list[T]]:
+    """By the cells of their keys."""
+    by_cell: dict[int, list[T]] = {}
+    for item in items:
+        by_cell.setdefault(cell_in(key(item)), []).append(item)
+    return by_cell
 
 
 def _parts(asks: Sequence[Ask]) -> list[list[Ask]]:

@@ -14,13 +14,13 @@ from headworks_core.cells import Meta
 from headworks_core.errors import InvalidArgument, NotFound, Reason, Violation, invalid
 from headworks_core.names import NAMESPACE, UUID
 
-from headworks_limiter.domain.algorithms import HELD
-from headworks_limiter.domain.ask import Ask
+from headworks_limiter.domain.algorithms import HELD, QUEUES
+from headworks_limiter.domain.ask import Ask, Platform
 from headworks_limiter.domain.bypass import Bypass, longest
 from headworks_limiter.domain.costs import cost_of
 from headworks_limiter.domain.decision import PLAIN, Mode, Terms
 from headworks_limiter.domain.met import Met, RuleGroup
-from headworks_limiter.domain.rule import Bucket, Rule, Rules, bucket_key, fingerprint, record_key
+from headworks_limiter.domain.rule import PLATFORM, Bucket, Rule, Rules, bucket_key, fingerprint, record_key
 from headworks_limiter.extras_reader import MAX_PERMITS
 from headworks_limiter.newcomers import Newcomers
 from headworks_limiter.rules import DESCRIPTOR_KEY, MAX_KEYS, MAX_VALUE_BYTES
@@ -59,6 +59,12 @@ class _Plan(NamedTuple):
     """What lets it through while it holds."""
     ttl_us: int
     """How long what it takes is held by its rules; 0: they hold nothing."""
+    platform: Platform | None
+    """Where the buckets of its platform rules are, if not in `cell`."""
+    unbookable: str
+    """Its first platform rule, where several cells make booking ahead impossible."""
+    queue: str
+    """A rule that makes wait without being asked to; then `unbookable` refuses it all."""
 
 
 class _Known(NamedTuple):
@@ -132,7 +138,16 @@ class RequestReader:
         if request_id:
             record = self.record(tenant, request_id)
             ask = Ask(
-                ask.cell, ask.mode, ask.permits, ask.buckets, ask.shadows, record, known.fingerprint, terms=ask.terms
+                ask.cell,
+                ask.mode,
+                ask.permits,
+                ask.buckets,
+                ask.shadows,
+                record,
+                known.fingerprint,
+                None,
+                ask.terms,
+                ask.platform,
             )
         return ask, known.detail
 
@@ -176,7 +191,9 @@ class RequestReader:
         permits = permits or plan.permits
         if plan.bypass is not None and plan.bypass.holds(self._now_s()):
             return Ask(plan.cell, mode, permits, (), bypass=plan.bypass)
-        ask = Ask(plan.cell, mode, permits, plan.buckets, plan.shadows)
+        if plan.unbookable and (plan.queue or request.max_wait.ToMicroseconds()):
+            raise _unbookable(plan, path)
+        ask = Ask(plan.cell, mode, permits, plan.buckets, plan.shadows, platform=plan.platform)
         if permits > plan.most_on_trial:
             ask.buckets, ask.shadows = _that_can_hold(permits, plan.buckets)
         ask.terms = terms = _terms(request, mode, request_id, plan.ttl_us)
@@ -206,7 +223,21 @@ class RequestReader:
         plan = self._remember((tenant, request.namespace, tuple(request.descriptors.items())))
         permits = min(plan.permits, plan.most_permits, plan.most_on_trial)
         bypass = plan.bypass if plan.bypass is not None and plan.bypass.holds(self._now_s()) else None
-        return Inspection(Ask(plan.cell, Mode.LOOK, permits, plan.buckets, plan.shadows), plan.permits, bypass)
+        ask = Ask(plan.cell, Mode.LOOK, permits, plan.buckets, plan.shadows, platform=plan.platform)
+        return Inspection(ask, plan.permits, bypass)
+
+    @property
+    def platforms(self) -> list[Platform]:
+        """The cells in which platform rules of the rules that hold now have their buckets, if there are others."""
+        if self._meta.cells == 1:
+            return []
+        named = (name for name, rules in self._rules.namespaces.items() if any(rule.platform for rule in rules))
+        return sorted({self._platform(name) for name in named})
+
+    def _platform(self, namespace: str) -> Platform:
+        """One cell a namespace, so that all its platform rules are asked in one step."""
+        cell = self._meta.cell_of(f"{PLATFORM}/{namespace}")
+        return Platform(cell, self._meta.prefix(cell))
 
     def _remember(self, key: PlanKey) -> _Plan:
         tenant, namespace, pairs = key
@@ -226,7 +257,15 @@ class RequestReader:
         cell = self._meta.cell_of(tenant)
         prefix = self._meta.prefix(cell)
         group = self._groups.setdefault(tuple(rules), RuleGroup(rules))
-        buckets = Met.of([Bucket(bucket_key(prefix, tenant, rule, descriptors), rule) for rule in rules], group)
+        shared = [rule.name for rule in rules if rule.platform]
+        platform = self._platform(namespace)
+
+        def key_of(rule: Rule) -> str:
+            owner = (platform.prefix, PLATFORM) if rule.platform else (prefix, tenant)
+            return bucket_key(*owner, rule, descriptors)
+
+        buckets = Met.of([Bucket(key_of(rule), rule) for rule in rules], group)
+        queues = [rule.name for rule in rules if isinstance(rule.params, QUEUES) and not rule.shadow]
         shadows = tuple(index for index, rule in enumerate(rules) if rule.shadow)
         return _Plan(
             cell,
@@ -237,6 +276,9 @@ class RequestReader:
             permits=cost_of(self._rules.costs.get(namespace, ()), descriptors),
             ttl_us=max((rule.params.ttl_us for rule in rules if isinstance(rule.params, HELD)), default=0),
             bypass=longest(self._rules.bypasses.get(namespace, ()), tenant, descriptors),
+            platform=platform if shared and platform.cell != cell else None,
+            unbookable=shared[0] if shared and self._meta.cells > 1 else "",
+            queue=queues[0] if queues else "",
         )
 
 
@@ -280,6 +322,12 @@ def _that_can_hold(permits: int, buckets: Sequence[Bucket]) -> tuple[list[Bucket
     """Without the rules on trial that can never allow so much; and the indexes of those that are left."""
     kept = [bucket for bucket in buckets if not (bucket.rule.shadow and permits > bucket.rule.params.capacity)]
     return kept, [index for index, bucket in enumerate(kept) if bucket.rule.shadow]
+
+
+def _unbookable(plan: _Plan, path: str) -> InvalidArgument:
+    what = f"rule {plan.queue} makes requests wait" if plan.queue else f"{path}max_wait"
+    message = f"{what}: platform rule {plan.unbookable} lives in another cell, and cannot be booked at the same time"
+    return InvalidArgument(message, reason=Reason.PLATFORM_RULE)
 
 
 def exceeds_limit(ask: Ask) -> InvalidArgument:

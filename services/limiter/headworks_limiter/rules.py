@@ -30,10 +30,13 @@ MAX_OVERRIDES = 256
 MAX_VALUE_BYTES = 256
 DESCRIPTOR_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
 
-RULE_KEYS = ("name", "match", *LIMITS, *KINDS, "shadow", "count_denied", "upstream", "on_store_failure", "overrides")
+OPTIONS = ("shadow", "count_denied", "upstream", "scope", "on_store_failure", "overrides")
+RULE_KEYS = ("name", "match", *LIMITS, *KINDS, *OPTIONS)
 REQUIRED = ("name", "match")
 UPSTREAM = ("learn", "ignore")
 """What a rule makes of reports about upstreams."""
+SCOPES = ("tenant", "platform")
+"""Whose buckets a rule has: each tenant's, or all tenants' together."""
 OVERRIDE_KEYS = ("tenant", "match", *LIMITS)
 FAILURES = tuple(kind.name.lower() for kind in reversed(OnStoreFailure))
 
@@ -155,6 +158,7 @@ class _RulesFile:
         counting = self._counting(fields)
         upstream = self.nodes.choice(fields["upstream"].value, "upstream", UPSTREAM) if "upstream" in fields else ""
 
+        scope = self.nodes.choice(fields["scope"].value, "scope", SCOPES) if "scope" in fields else ""
         learns = upstream != "ignore"
 
         def rules_of(windows: Sequence[Window]) -> list[Rule]:
@@ -168,6 +172,7 @@ class _RulesFile:
                     shadow,
                     counting,
                     learns,
+                    platform=scope == "platform",
                 )
                 for window in windows
             ]
@@ -176,6 +181,11 @@ class _RulesFile:
         if windows == [] and "limit" in fields:
             self.nodes.mistake(fields["limit"].value, "limit: unlimited is for overrides; leave the rule out")
         overrides = self._overrides(fields, rules_of)
+        if scope == "platform" and any(each.tenant.text != "*" and each.rules for each in overrides):
+            message = (
+                "overrides: all tenants share the bucket of a platform rule; a tenant's own limit can only be unlimited"
+            )
+            self.nodes.mistake(fields["overrides"].key, message)
         if windows is None or len(self.nodes.mistakes) > before:
             return []
         # The first of a rule's limits stands for all of them where an override fits; the others give way.

@@ -42,6 +42,9 @@ class Settings(ServiceSettings):
     """Limiters that share the rules; one of them grants 1/replicas of a limit while the store is away (`local`)."""
     max_new_buckets_per_minute: int = Field(default=0, ge=0)
     """Buckets of descriptors new to this replica that each tenant may begin with in a minute; 0: any number."""
+    reservation_ttl_ms: int = Field(default=2_000, ge=10, le=600_000)
+    """Milliseconds after which what a request has reserved of platform rules in another cell comes back, if its limiter
+    has died meanwhile; several times `redis_timeout_ms`."""
     envoy_rules: str = ""
     """Rules of envoyproxy/ratelimit, a file or a folder of files; empty: Envoy's service is not served."""
     envoy_headers: bool = False

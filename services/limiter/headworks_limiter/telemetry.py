@@ -8,6 +8,7 @@ from headworks_limiter.counters import DecisionCounters
 from headworks_limiter.decider import Decider
 from headworks_limiter.leases import Leases
 from headworks_limiter.newcomers import Newcomers
+from headworks_limiter.reservations import Reservations
 from headworks_limiter.rules_in_use import RulesInUse
 from headworks_limiter.store.breaker import Breaker, Breakers
 from headworks_limiter.store.local import LocalBuckets
@@ -54,6 +55,18 @@ def add_lease_metrics(metrics: Metrics, leases: Leases) -> None:
     metrics.gauge(f"{PREFIX}.leases.outstanding", "{permit}", about, (), one(lambda: leases.outstanding))
     about = "Permits by which limits may be exceeded at most, for they are on lease and may be spent late"
     metrics.gauge(f"{PREFIX}.over_admission.bound", "{permit}", about, (), one(lambda: leases.bound))
+
+
+def add_reservation_metrics(metrics: Metrics, reservations: Reservations) -> None:
+    """Tell what is reserved of platform rules, and how it ended."""
+    about = "Reservations of platform rules, by how they ended"
+    metrics.counter(f"{PREFIX}.reservations", "{reservation}", about, ("outcome",), reservations.ended.read)
+    about = "Permits of platform rules that came back because nobody had ended their reservation in time"
+    expired = one(lambda: reservations.expired_permits)
+    metrics.counter(f"{PREFIX}.reservations.expired.permits", "{permit}", about, (), expired)
+    about = "Permits of platform rules that are reserved now, whoever has reserved them"
+    standing = one(lambda: reservations.standing_permits)
+    metrics.gauge(f"{PREFIX}.reservations.permits", "{permit}", about, (), standing)
 
 
 def add_rule_metrics(

@@ -23,7 +23,11 @@ from tests.support.redis_cluster import redis_cluster, watched
 from tests.support.tls_front import Certificates, certificates, tls_front
 
 DOCS = Path(__file__).parents[3] / "docs" / "redis.md"
-RULES = "namespaces: {api: {rules: [{name: a, match: {user: '*'}, limit: 4/day}]}}"
+RULES = """
+namespaces:
+  api: {rules: [{name: a, match: {user: '*'}, limit: 4/day}]}
+  shared: {rules: [{name: own, match: {}, limit: 4/day}, {name: all, match: {}, limit: 9/day, scope: platform}]}
+"""
 REQUEST_ID = "6f2c1e1e-0d6a-4c7b-9a51-0b6c8f3f2a10"
 
 
@@ -83,6 +87,9 @@ async def use_everything(url: str) -> None:
         assert (await limiter.consume(request(user="x", _request_id=REQUEST_ID))).allowed
         assert (await limiter.consume(request(user="x", _request_id=REQUEST_ID))).replayed
         assert (await limiter.check(request(user="x"))).governing.remaining == 2
+        await limiter.consume(request("shared", user="x", _permits=3))
+        assert (await limiter.consume(request("shared", user="x", _permits=2, _allow_partial=True))).permits == 1
+        assert not (await limiter.consume(request("shared", user="x"))).allowed
         admin: Any = LimiterAdminServiceStub(limiter.channel)
         text = "rules: [{name: b, match: {}, limit: 1/day}]"
         for number in range(12):  # more than are kept

@@ -57,3 +57,11 @@ def test_people_read_a_table_and_an_unknown_namespace_is_not_found() -> None:
     missing = explain(str(FOLDER / "defaults.yaml"), "nowhere", "user=ann")
     assert missing.exit_code == 3
     assert "has no namespace nowhere; it has default" in " ".join(missing.output.split())
+
+
+def test_what_all_tenants_share_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    rule = "name: all, match: {}, limit: 5/hour, scope: platform, shadow: true"
+    file.write_text(f"namespaces: {{api: {{rules: [{{{rule}}}, {{name: own, match: {{}}, limit: 5/hour}}]}}}}")
+    assert [each["scope"] for each in records(str(file), "api", "user=ann")] == ["platform", "tenant"]
+    assert "(on trial, all tenants)" in explain(str(file), "api", "user=ann").output

@@ -319,3 +319,33 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
         rules.load(tmp_path / "none.yaml")
     with pytest.raises(RulesError, match="cannot be read: Is a directory"):
         rules.load(tmp_path)
+
+
+def test_a_rule_of_the_platform_says_so() -> None:
+    content = b"""
+namespaces:
+  api:
+    rules:
+      - {name: a, match: {}, limit: 5/hour, scope: platform, overrides: [{tenant: own, limit: unlimited}]}
+      - {name: b, match: {}, limit: 5/hour, scope: tenant}
+      - {name: c, match: {}, limits: [5/hour, 9/day], scope: platform, overrides: [{match: {x: y}, limit: 7/hour}]}
+"""
+    found = rules.parse(content, path="rules.yaml").namespaces["api"]
+    assert [(rule.name, rule.platform) for rule in found] == [("a", True), ("b", False), ("c.1h", True), ("c.1d", True)]
+    assert found[2].for_caller("any", {"x": "y"})[0].platform
+
+
+def test_no_tenant_has_another_limit_of_a_bucket_that_all_share() -> None:
+    content = b"""
+namespaces:
+  api:
+    rules:
+      - {name: a, match: {}, limit: 5/hour, scope: platform, overrides: [{tenant: own, limit: 7/hour}]}
+      - {name: b, match: {}, limit: 5/hour, scope: world}
+"""
+    with pytest.raises(rules.RulesError) as raised:
+        rules.parse(content, path="rules.yaml")
+    first, second = [mistake.message for mistake in raised.value.mistakes]
+    assert "a tenant's own limit can only be unlimited" in first
+    assert "scope" in second
+    assert "'world'" in second

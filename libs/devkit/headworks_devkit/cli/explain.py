@@ -59,7 +59,8 @@ def explain(
     table = Table("rule", "meets", "limit", "bucket", box=None, pad_edge=False)
     for record in records:
         meets = "[green]yes[/green]" if record["meets"] else f"[dim]no: {record['why']}[/dim]"
-        note = " (on trial)" if record["shadow"] else ""
+        notes = ["on trial"] * record["shadow"] + ["all tenants"] * (record["scope"] == "platform")
+        note = f" ({', '.join(notes)})" if notes else ""
         table.add_row(record["rule"], meets, record["limit"] + note, ", ".join(record["bucket"]))
     Console().print(table)
 
@@ -103,6 +104,7 @@ def _record(rule: Rule, why: str, descriptors: dict[str, str], override: Overrid
         "limit": _limit(rule),
         "bucket": bucket,
         "shadow": rule.shadow,
+        "scope": "platform" if rule.platform else "tenant",
         "override": None if override is None else _whom(override),
     }
 

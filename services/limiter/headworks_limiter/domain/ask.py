@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headworks_limiter.domain.algorithms import HELD
 from headworks_limiter.domain.bypass import Bypass
@@ -12,9 +13,17 @@ from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.rule import Bucket, OnStoreFailure
 
 
+class Platform(NamedTuple):
+    """A cell in which rules of the platform have their buckets."""
+
+    cell: int
+    prefix: str
+    """What its keys begin with."""
+
+
 @dataclass(slots=True)
 class Ask:
-    """One request: how many permits from which buckets, all of one cell."""
+    """One request: how many permits from which buckets, all of one cell, but for those of `platform`."""
 
     cell: int
     mode: Mode
@@ -28,6 +37,8 @@ class Ask:
     bypass: Bypass | None = None
     """What lets it through without asking any bucket."""
     terms: Terms = PLAIN
+    platform: Platform | None = None
+    """Where the buckets of its platform rules are; None: it has none, or in its own cell."""
 
     @property
     def counting(self) -> list[int]:

@@ -20,6 +20,8 @@ class Mode(IntEnum):
     TAKE = 1
     RECALL = 2
     """Only answer from the record of an earlier grant; more permits are asked for than a rule holds by now."""
+    COUNT = 3
+    """It is refused by rules of another cell: answer from the record of an earlier grant, or refuse it here too."""
 
 
 class Answer(IntEnum):
@@ -50,6 +52,10 @@ class Terms(NamedTuple):
     """The grant's id, for what is held."""
     hold_us: int = 0
     """How long the grant may be settled."""
+    reserve_us: int = 0
+    """When what is taken ends by itself, unless it is confirmed before; 0: it was taken for good."""
+    elsewhere: str = ""
+    """The key of the grant's record in another cell."""
 
 
 PLAIN = Terms()
@@ -93,20 +99,22 @@ def decide(
     if all(outcome.allowed or index in shadows for index, (outcome, _) in enumerate(taken)):
         if mode is Mode.TAKE:
             return Decided(Answer.ALLOWED, [outcome for outcome, _ in taken], [state for _, state in taken], permits)
-        return Decided(Answer.ALLOWED, _as_they_stand(buckets, taken, now_us), before)
-    start_us = _start(buckets, permits, now_us, shadows, terms.wait_us)
+        if mode is not Mode.COUNT:
+            return Decided(Answer.ALLOWED, _as_they_stand(buckets, taken, now_us), before)
+    start_us = _start(buckets, permits, now_us, shadows, terms.wait_us) if mode is not Mode.COUNT else None
     if start_us is not None:
         return _booked(buckets, permits, mode, now_us, shadows, start_us, taken)
     outcomes = _as_they_stand(buckets, taken, now_us)
-    if terms.partial and permits > 1:
+    if terms.partial and permits > 1 and mode is not Mode.COUNT:
         left = min(
             take(state, 0, params, now_us)[0].remaining
             for index, (state, params) in enumerate(buckets)
             if index not in shadows
         )
         fewer = max(1, min(left, permits))  # where nothing is left, what is told is how long until there is
-        return decide(buckets, fewer, mode, now_us, shadows, Terms(holder=terms.holder), counting)
-    if mode is not Mode.TAKE:
+        terms = terms._replace(wait_us=0, partial=False)
+        return decide(buckets, fewer, mode, now_us, shadows, terms, counting)
+    if mode is not Mode.TAKE and mode is not Mode.COUNT:
         return Decided(Answer.REFUSED, outcomes, before)
     states = list(before)
     for index, (state, params) in enumerate(buckets):

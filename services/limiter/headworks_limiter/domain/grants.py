@@ -44,6 +44,22 @@ class Settled(NamedTuple):
     """How long it may still be settled, or is held."""
     changed: int
     """Buckets that were written."""
+    elsewhere: str = ""
+    """The key of the grant's record in another cell."""
+
+    def goes_on(self, operation: Operation, permits: int) -> bool:
+        """Whether the same has to be done there: also again, for the first time may not have come so far."""
+        again = self.status is Status.SETTLED and operation is Operation.SETTLE and self.permits == permits
+        return again or self.status is Status.DONE
+
+    def with_platform(self, other: Settled, operation: Operation) -> Settled:
+        """What came of it when this came of it there: a hold is lost with any of its parts."""
+        if operation is Operation.RENEW and other.status in (Status.LOST, Status.UNKNOWN):
+            return other._replace(status=Status.LOST)
+        ends_in_us = self.ends_in_us
+        if other.status is Status.DONE and operation is Operation.RENEW:
+            ends_in_us = min(ends_in_us, other.ends_in_us)
+        return self._replace(ends_in_us=ends_in_us, changed=self.changed + other.changed)
 
 
 class Reported(NamedTuple):

@@ -41,6 +41,8 @@ class Rule:
     """What upstreams are reported to say blocks it."""
     overrides: Sequence[Override] = ()
     """The first that fits stands in for this rule."""
+    platform: bool = False
+    """All tenants share its buckets, which live in a cell of the namespace's own."""
     id: str = field(init=False)
     """What its buckets are kept under: all of it but the thresholds, so that changing those keeps the buckets."""
 
@@ -88,6 +90,10 @@ class Bucket:
     rule: Rule
 
 
+PLATFORM = "_platform"
+"""Stands for the tenant in the keys of what belongs to all of them; no tenant is called so."""
+
+
 def bucket_key(prefix: str, tenant: str, rule: Rule, descriptors: Mapping[str, str]) -> str:
     """The key of the rule's bucket for these descriptors. No value is in it in clear."""
     return _key(prefix, tenant, rule.id, _digest((key, pattern.named(descriptors[key])) for key, pattern in rule.match))
@@ -96,6 +102,11 @@ def bucket_key(prefix: str, tenant: str, rule: Rule, descriptors: Mapping[str, s
 def record_key(prefix: str, tenant: str, request_id: str) -> str:
     """The key of the record of a grant. No rule's id is `grant`."""
     return _key(prefix, tenant, "grant", request_id)
+
+
+def reserved_key(prefix: str) -> str:
+    """The key of a cell's list of reservations. Its form is known to decide.lua, too."""
+    return f"{prefix}:lim:{PLATFORM}:reserved"
 
 
 def _key(prefix: str, tenant: str, owner: str, tail: str) -> str:

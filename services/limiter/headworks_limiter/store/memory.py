@@ -12,6 +12,7 @@ from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.circuit_breaker import CircuitBreaker
 from headworks_limiter.domain.decision import Answer, Decided, Mode, State, decide
 from headworks_limiter.domain.grants import Learned, Operation, Settled, Status
+from headworks_limiter.domain.reservations import Concluded, Conclusion, Ending
 from headworks_limiter.domain.rule import Bucket
 from headworks_limiter.domain.upstream import Feedback
 
@@ -67,6 +68,10 @@ class _Grant:
     buckets: Sequence[Bucket]
     """What it took from; none: it was given for good."""
     settled: bool = False
+    elsewhere: str = ""
+    """The key of its record in another cell."""
+    stands_until: int = 0
+    """When it ends by itself, unless it is confirmed before; 0: it was."""
 
 
 class MemoryBuckets:
@@ -104,7 +109,7 @@ class MemoryBuckets:
             verdict.wait_us, verdict.age_us = max(0, wait_us), max(0, -wait_us)
             return _named(verdict, ask)
         what = decide(known, ask.permits, ask.mode, now_us, ask.shadows, ask.terms, ask.counting)
-        if ask.mode is Mode.TAKE:
+        if ask.mode is Mode.TAKE or ask.mode is Mode.COUNT:
             self._keep(ask.buckets, what.states)
         if what.answer is Answer.ALLOWED and ask.mode is Mode.TAKE and ask.record:
             self._record(ask, known, what, now_us)
@@ -121,12 +126,16 @@ class MemoryBuckets:
         grant = self._grants.get(record)
         if grant is None or now_us >= max(grant.deadline, grant.ends) + KEPT_US:
             return Settled(Status.UNKNOWN, 0, 0, 0)
-        if grant.settled or not grant.buckets:
-            return Settled(Status.SETTLED if grant.settled else Status.NOT_HELD, grant.permits, 0, 0)
+        if grant.settled:
+            return Settled(Status.SETTLED, grant.permits, 0, 0, grant.elsewhere)
+        if not (grant.buckets or grant.elsewhere):
+            return Settled(Status.NOT_HELD, grant.permits, 0, 0)
         if now_us >= grant.ends and operation is not Operation.RELEASE:
             return Settled(Status.LOST if operation is Operation.RENEW else Status.LATE, grant.permits, 0, 0)
         states: list[str | None] = []
         ends = grant.ends
+        if operation is Operation.RENEW and grant.elsewhere:
+            ends = max(ends, now_us + ends - grant.start)
         for bucket in grant.buckets:
             state, params = self._states.get(bucket.key), bucket.rule.params
             if operation is Operation.RENEW and isinstance(params, HELD):
@@ -144,7 +153,49 @@ class MemoryBuckets:
         grant.ends = ends
         if operation is Operation.SETTLE:
             grant.settled, grant.permits = True, permits
-        return Settled(Status.DONE, grant.permits, grant.ends - now_us, changed)
+        return Settled(Status.DONE, grant.permits, grant.ends - now_us, changed, grant.elsewhere)
+
+    async def conclude(self, reserved: str, endings: Sequence[Ending]) -> Concluded:
+        """End reservations; `reserved` is for stores with cells."""
+        return self.conclude_at(endings, self._now_us())
+
+    def conclude_at(self, endings: Sequence[Ending], now_us: int) -> Concluded:
+        """Do so as if it were `now_us`."""
+        overdue = sorted((grant.stands_until, key) for key, grant in self._grants.items() if grant.stands_until)
+        overdue = [(until, key) for until, key in overdue if until <= now_us]
+        expired_permits = sum(self._reduce(key, 0, now_us) for _, key in overdue)
+        done = [self._end(ending, now_us) for ending in endings]
+        standing = [grant.permits for grant in self._grants.values() if grant.stands_until]
+        return Concluded(len(overdue), expired_permits, len(standing), 0 if endings else sum(standing), done)
+
+    def _end(self, ending: Ending, now_us: int) -> bool:
+        grant = self._grants.get(ending.record)
+        confirming = ending.conclusion is Conclusion.CONFIRM
+        if grant is None or not grant.stands_until:
+            return confirming and grant is not None
+        cost = ending.permits if confirming else 0
+        self._reduce(ending.record, cost, now_us, refused=ending.conclusion is Conclusion.REFUSE)
+        grant.stands_until = 0
+        if confirming and not ending.kept:
+            self._grants.pop(ending.record, None)
+        return True
+
+    def _reduce(self, record: str, cost: int, now_us: int, *, refused: bool = False) -> int:
+        """Make a reservation cost less; at 0 it is forgotten. What it had cost."""
+        grant = self._grants[record]
+        for bucket in grant.buckets:
+            if refused and bucket.rule.count_denied:
+                continue
+            state, params = self._states.get(bucket.key), bucket.rule.params
+            if cost < grant.permits:
+                state = settle(state, cost - grant.permits, params, grant.start, now_us)
+            if not cost:
+                state = release(state, params, now_us, record.rpartition(":")[2])
+            self._keep([bucket], [state])
+        before, grant.permits = grant.permits, min(cost, grant.permits)
+        if not cost:
+            del self._grants[record]
+        return before
 
     async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> list[Learned]:
         """Let buckets know what an upstream said."""
@@ -202,6 +253,8 @@ class MemoryBuckets:
             ends=start + ask.terms.hold_us if ask.terms.holder or what.wait_us else 0,
             start=start if ask.terms.holder or what.wait_us else 0,
             buckets=held if ask.terms.holder else (),
+            elsewhere=ask.terms.elsewhere,
+            stands_until=now_us + ask.terms.reserve_us if ask.terms.reserve_us else 0,
         )
 
     def _recall(self, ask: Ask, now_us: int) -> tuple[Answer, int, int] | None:

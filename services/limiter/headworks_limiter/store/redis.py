@@ -14,6 +14,7 @@ from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import PLAIN, Answer, Terms
 from headworks_limiter.domain.grants import Learned, Operation, Settled, Status
 from headworks_limiter.domain.outcome import RuleOutcome
+from headworks_limiter.domain.reservations import Concluded, Ending
 from headworks_limiter.domain.rule import Bucket, Rule
 from headworks_limiter.domain.upstream import Feedback, Kind
 from headworks_limiter.store.patience import within
@@ -40,6 +41,7 @@ class RedisBuckets:
         self._settle = scripts.load("headworks_limiter.store", "settle")
         self._read = scripts.load("headworks_limiter.store", "read")
         self._report = scripts.load("headworks_limiter.store", "report")
+        self._conclude = scripts.load("headworks_limiter.store", "conclude")
 
     async def prepare(self, connections: int, server: scripts.Runs | None = None) -> None:
         """Open connections and hand over the script, so that the first requests find both. May take its time.
@@ -71,7 +73,15 @@ class RedisBuckets:
     async def settle(self, record: str, operation: Operation, permits: int, holder: str) -> Settled:
         """End, release or renew a grant. Raises Unavailable: the outcome is unknown, and asking again does no harm."""
         reply = await self._within(self._settle, (record,), (operation, permits, holder))
-        return Settled(Status(reply[0]), *reply[1:])
+        return Settled(Status(reply[0]), reply[1], reply[2], reply[3], _text(reply[4]))
+
+    async def conclude(self, reserved: str, endings: Sequence[Ending]) -> Concluded:
+        """End reservations of one cell, by the key of its list. Raises Unavailable: asking again does no harm."""
+        batch = [
+            argument for each in endings for argument in (each.conclusion, each.record, each.permits, int(each.kept))
+        ]
+        reply = await self._within(self._conclude, (reserved,), (JSON.encode(batch),))
+        return Concluded(reply[0], reply[1], reply[2], reply[3], [done == 1 for done in reply[4:]])
 
     async def report(self, buckets: Sequence[Bucket], feedback: Feedback) -> list[Learned]:
         """Let buckets of one cell know what an upstream said. Raises Unavailable: the outcome is unknown."""
@@ -88,7 +98,7 @@ class RedisBuckets:
     async def read(self, keys: Sequence[str]) -> tuple[int, list[str | None]]:
         """The time, in us since the epoch, and what these buckets of one cell hold then. Raises Unavailable."""
         now_us, states = await self._within(self._read, keys, ())
-        return now_us, [state.decode() if isinstance(state, bytes) else state for state in states]
+        return now_us, [None if state is None else _text(state) for state in states]
 
     async def _within(self, script: scripts.Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         now_us = "" if self._now_us is None else self._now_us()
@@ -96,6 +106,10 @@ class RedisBuckets:
             return await within(self._timeout_s, script(self._redis, keys, (now_us, *args)))
         except TimeoutError as error:
             raise Unavailable("the store did not answer in time") from error
+
+
+def _text(stored: bytes | str) -> str:
+    return stored.decode() if isinstance(stored, bytes) else stored
 
 
 def _told(rule: Rule) -> tuple[Argument, ...]:
@@ -117,7 +131,7 @@ def encode(asks: Sequence[Ask]) -> tuple[list[str], str]:
             requests.append(rules.setdefault(bucket.rule, len(rules) + 1))
     batch = {
         "rules": [_told(rule) for rule in rules],
-        "terms": [(each.wait_us, int(each.partial), each.holder, each.hold_us) for each in terms],
+        "terms": [(each.wait_us, int(each.partial), *each[2:]) for each in terms],
         "requests": requests,
     }
     return list(keys), JSON.encode(batch)

@@ -5,8 +5,9 @@
 -- ARGV[2]  batch   JSON, as it is decoded at once, by C:
 --            rules     a list for each, see include/buckets
 --            terms     a list for each kind of terms: wait_us, how late the permits may begin; partial 0|1; holder, the
---                      grant's id or ""; hold_us, how long the grant may be settled
---            requests  one flat list, for each request: mode 0 look | 1 take | 2 recall;
+--                      grant's id or ""; hold_us, how long the grant may be settled; reserve_us, when what is taken
+--                      ends by itself, 0: it stays; the grant's record in another cell or ""
+--            requests  one flat list, for each request: mode 0 look | 1 take | 2 recall | 3 count: refused elsewhere;
 --                      permits, >= 1 and at most what each bucket can hold;
 --                      record, an index of KEYS or 0; fingerprint of the request; terms, an index or 0: none;
 --                      number of buckets, and for each bucket: an index of KEYS, and the number of its rule
@@ -15,16 +16,17 @@
 --          then, for a replayed answer of what is held), and for each bucket:
 --          allowed 0|1, remaining, reset_after_us, retry_after_us; answer 0 refused | 1 allowed | 2 replayed |
 --          3 id reused | 4 nothing to recall | 5 would be allowed, but the store takes no writes
--- effect   writes each bucket that permits were taken from, and a record of each grant that has one, once;
+-- effect   writes each bucket that permits were taken from, a record of each grant that has one, once, and reservations;
 --          nothing at all where the store refuses the first write
 -- cost     O(keys + buckets of all requests), and for logs, holds and promises their entries; one cell
 
 local REFUSED, ALLOWED, REPLAYED, REUSED, UNRECORDED, UNSTORED = 0, 1, 2, 3, 4, 5
-local TAKE, RECALL = 1, 2
+local TAKE, RECALL, COUNT = 1, 2, 3
 local MAX_ROUNDS = 64
-local NO_TERMS = {0, 0, '', 0}
+local NO_TERMS = {0, 0, '', 0, 0, ''}
 
 --@include buckets
+--@include records
 
 local now_us = tonumber(ARGV[1]) or server_us()
 local batch = cjson.decode(ARGV[2])
@@ -39,6 +41,7 @@ for first = 1, #KEYS, 1000 do -- unpack has a limit
 end
 
 local changed, lives_us, dirty -- by index of KEYS: new value, its time to live; and the indexes in order
+local reservations -- {index of the record, when it ends}, of those that were made
 local reply, filled -- the list that is returned, and its length
 local after, resets_us = {}, {} -- by bucket of the request at hand: the state if permits are taken, false if the bucket
 -- refuses them; and its reset
@@ -120,12 +123,19 @@ local function keep(at, permits, wait_us, terms)
     for bucket = 1, terms[3] ~= '' and count or 0 do
       local rule, key = rule_at(at + 4 + 2 * bucket), KEYS[requests[at + 4 + 2 * bucket]]
       if after[bucket] and (ALGORITHMS[rule[1]].settle or ALGORITHMS[rule[1]].release) then
-        parts[#parts + 1] = string.format('%s=%s:%.0f:%.0f:%.0f:%.0f', key, rule[1], rule[2], rule[3], rule[4], rule[5])
+        local entry = string.format('%s=%s:%.0f:%.0f:%.0f:%.0f', key, rule[1], rule[2], rule[3], rule[4], rule[5])
+        parts[#parts + 1] = terms[5] > 0 and rule[7] == 1 and entry .. '!' or entry
       end
+    end
+    if terms[6] ~= '' then
+      parts[#parts + 1] = '@' .. terms[6]
     end
     text = table.concat(parts, '|') .. '|'
   end
   change(record, text, life_us)
+  if terms[5] > 0 then
+    reservations[#reservations + 1] = {record, now_us + terms[5]}
+  end
 end
 
 -- The first time that suits all buckets, not after the longest wait; queues make wait without being asked to.
@@ -234,7 +244,7 @@ local function decide(at, writable, permits, terms)
     keep(at, permits, 0, terms)
     return ALLOWED, permits, 0
   end
-  local start_us = not all and find_start(buckets, count, permits, terms[1])
+  local start_us = not all and mode ~= COUNT and find_start(buckets, count, permits, terms[1])
   if start_us and writable and mode == TAKE then
     book(buckets, count, permits, start_us)
     say_booked(buckets, count)
@@ -246,12 +256,19 @@ local function decide(at, writable, permits, terms)
     return mode == TAKE and UNSTORED or ALLOWED, 0, start_us - now_us
   end
   look_again(buckets, count)
+  if mode == COUNT then
+    if writable then
+      count_denied(buckets, count, permits, terms[3])
+    end
+    return REFUSED, 0, 0
+  end
   if all then
     return mode == TAKE and UNSTORED or ALLOWED, 0, 0
   end
   if terms[2] == 1 and permits > 1 then
     filled = head
-    return decide(at, writable, left_for_all(buckets, count, permits), {0, 0, terms[3], terms[4]})
+    local fewer = left_for_all(buckets, count, permits)
+    return decide(at, writable, fewer, {0, 0, terms[3], terms[4], terms[5], terms[6]})
   end
   if writable and mode == TAKE then
     count_denied(buckets, count, permits, terms[3])
@@ -274,7 +291,7 @@ local function answer(at, writable)
 end
 
 local function decide_all(writable)
-  changed, lives_us, dirty = {}, {}, {}
+  changed, lives_us, dirty, reservations = {}, {}, {}, {}
   reply, filled = {}, 0
   local at = 1
   while at <= #requests do
@@ -295,5 +312,8 @@ for position, key in ipairs(dirty) do
     decide_all(false)
     break
   end
+end
+for _, made in ipairs(reservations) do
+  redis.call('ZADD', reserved_key(KEYS[made[1]]), string.format('%d', made[2]), KEYS[made[1]])
 end
 return reply

@@ -6,44 +6,40 @@
 -- ARGV[3]  permits    what it cost, >= 0
 -- ARGV[4]  holder     the grant's id
 --
--- returns  status, permits that it has cost, us until it ends, buckets that were changed; status 0 unknown | 1 done |
---          2 settled before | 3 too late | 4 is not held | 5 holds nothing any more
+-- returns  status, permits that it has cost, us until it ends, buckets that were changed, the grant's record in another
+--          cell or ""; status 0 unknown | 1 done | 2 settled before | 3 too late | 4 is not held | 5 holds nothing any more
 -- effect   writes the buckets that it took from, and the record
 -- cost     O(buckets of the grant), and for logs, holds and promises their entries; one cell
 
 local UNKNOWN, DONE, SETTLED, LATE, NOT_HELD, LOST = 0, 1, 2, 3, 4, 5
 
 --@include buckets
+--@include records
 
 local now_us = tonumber(ARGV[1]) or server_us()
 local operation, cost, holder = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local record = redis.call('GET', KEYS[1])
 if not record then
-  return {UNKNOWN, 0, 0, 0}
+  return {UNKNOWN, 0, 0, 0, ''}
 end
-local head, ends, start, tail = string.match(record, '^([^|]+)|(%d+):(%d+)|(.*)$')
-local deadline, permits, owner = string.match(record, '^(%d+):(%d+):(%x+)')
-permits, ends, start = tonumber(permits), tonumber(ends), tonumber(start)
-if now_us >= math.max(tonumber(deadline), ends or 0) + MARGIN_US then
-  return {UNKNOWN, 0, 0, 0}
+local grant = open_record(record)
+local permits, ends, start, elsewhere = grant.permits, grant.ends, grant.start, grant.elsewhere
+if now_us >= math.max(tonumber(grant.deadline), ends or 0) + MARGIN_US then
+  return {UNKNOWN, 0, 0, 0, ''}
 end
-if not head then
-  return {NOT_HELD, permits, 0, 0}
+if not grant.head then
+  return {NOT_HELD, permits, 0, 0, ''}
 end
-if tail == 'settled' then
-  return {SETTLED, permits, 0, 0}
+if string.match(grant.tail, '^settled') then
+  return {SETTLED, permits, 0, 0, elsewhere}
 end
 
-local held = {}
-for key, algorithm, one, two, three, four in string.gmatch(tail, '([^|=]+)=([%a_]+):(%-?%d+):(%-?%d+):(%-?%d+):(%-?%d+)') do
-  local rule = {algorithm, tonumber(one), tonumber(two), tonumber(three), tonumber(four)}
-  held[#held + 1] = {key = key, rule = rule, state = redis.call('GET', key) or nil}
-end
-if not held[1] then
-  return {NOT_HELD, permits, 0, 0}
+local held = held_by(grant)
+if not held[1] and elsewhere == '' then
+  return {NOT_HELD, permits, 0, 0, ''}
 end
 if now_us >= ends and operation ~= 'release' then
-  return {operation == 'renew' and LOST or LATE, permits, 0, 0}
+  return {operation == 'renew' and LOST or LATE, permits, 0, 0, ''}
 end
 
 local writes = {}
@@ -63,7 +59,7 @@ for _, each in ipairs(held) do
   elseif operation == 'renew' and algorithm.renew then
     local renewed = algorithm.renew(own, each.rule, now_us, holder)
     if not renewed then
-      return {LOST, permits, 0, 0}
+      return {LOST, permits, 0, 0, ''}
     end
     local ttl_us = each.rule[1] == 'concurrency' and each.rule[3] or each.rule[4]
     ends = math.max(ends, now_us + ttl_us)
@@ -71,22 +67,21 @@ for _, each in ipairs(held) do
   end
 end
 
+if operation == 'renew' and elsewhere ~= '' then
+  ends = math.max(ends, now_us + ends - start) -- what is held there is held as long as before
+end
 local after = record
 if operation == 'settle' then
-  after = string.format('%s:%d:%s|%.0f:%.0f|settled', deadline, cost, owner, ends, start)
+  after = string.format('%s:%d:%s|%.0f:%.0f|settled', grant.deadline, cost, grant.owner, ends, start)
+  after = elsewhere == '' and after or after .. '|@' .. elsewhere
 elseif operation == 'renew' then
-  after = string.format('%s|%.0f:%.0f|%s', head, ends, start, tail)
+  after = string.format('%s|%.0f:%.0f|%s', grant.head, ends, start, grant.tail)
 end
 -- Redis allows UNLINK when it has no memory left, and with it what follows.
 redis.call('UNLINK', KEYS[1])
-local life_us = math.max(tonumber(deadline), ends) - now_us + MARGIN_US
+local life_us = math.max(tonumber(grant.deadline), ends) - now_us + MARGIN_US
 redis.call('SET', KEYS[1], after, 'PX', math.ceil(math.max(MARGIN_US, life_us) / 1000))
 for _, write in ipairs(writes) do
-  local each, state = write[1], write[2]
-  if state then
-    redis.call('SET', each.key, state, 'PX', life_of(state, each.rule, now_us))
-  else
-    redis.call('UNLINK', each.key)
-  end
+  write_bucket(write[1], write[2], now_us)
 end
-return {DONE, operation == 'settle' and cost or permits, ends - now_us, #writes}
+return {DONE, operation == 'settle' and cost or permits, ends - now_us, #writes, elsewhere}
