@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from yaml.nodes import Node, ScalarNode
 
 from headworks_limiter.domain import periods
-from headworks_limiter.domain.adaptive import Adaptive
+from headworks_limiter.domain.adaptive import LEARN, Adaptive
 from headworks_limiter.domain.circuit_breaker import CircuitBreaker
 from headworks_limiter.domain.concurrency import MAX_LIMIT, Concurrency
 from headworks_limiter.yaml_nodes import Entry, Nodes
@@ -48,7 +48,7 @@ class StatesReader:
             return None
         if algorithm == "concurrency":
             return Concurrency(limit, ttl_us)
-        return Adaptive(self._count(fields, "least", 1, limit), limit, ttl_us, self._time(fields, "latency", 0))
+        return Adaptive(self._count(fields, "least", 1, limit), limit, ttl_us, self._latency(fields))
 
     def _breaker(self, fields: Fields, owner: Node) -> CircuitBreaker | None:
         if "limit" in fields:
@@ -74,13 +74,18 @@ class StatesReader:
             return min(default, most)
         return self._nodes.integer(fields[key].value, key, 1, most) or 1
 
+    def _latency(self, fields: Fields) -> int:
+        node = fields["latency"].value if "latency" in fields else None
+        return LEARN if isinstance(node, ScalarNode) and node.value == "learn" else self._time(fields, "latency", 0)
+
     def _time(self, fields: Fields, key: str, default: int) -> int:
         if key not in fields:
             return default
         text = self._nodes.text(fields[key].value, key, periods.SYNTAX)
         period = periods.parse(text) if text is not None else None
         if text is not None and (period is None or not 0 < period.us <= MAX_TIME_US):
-            self._nodes.mistake(fields[key].value, f"{key}: must be 1ms to 1d, like 30s, not {text!r}")
+            other = ", or learn" if key == "latency" else ""
+            self._nodes.mistake(fields[key].value, f"{key}: must be 1ms to 1d, like 30s{other}, not {text!r}")
         return period.us if period else default
 
 

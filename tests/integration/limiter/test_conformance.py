@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from headworks_limiter.domain.adaptive import Adaptive
+from headworks_limiter.domain.adaptive import LEARN, Adaptive
 from headworks_limiter.domain.algorithms import HELD, Params
 from headworks_limiter.domain.ask import Ask
 from headworks_limiter.domain.circuit_breaker import CircuitBreaker
@@ -93,7 +93,7 @@ def random_concurrency(rng: random.Random) -> Params:
 
 def random_adaptive(rng: random.Random) -> Params:
     least = rng.choice([1, 2, 5])
-    latency_us = rng.choice([0, 1_000, SECOND_US])
+    latency_us = rng.choice([0, 1_000, SECOND_US, LEARN, LEARN])
     return Adaptive(least, least + rng.choice([0, 1, 30]), rng.choice([1_000, SECOND_US, 60 * SECOND_US]), latency_us)
 
 
@@ -132,7 +132,14 @@ def random_feedback(rng: random.Random) -> Feedback:
     """What an upstream may say; mostly that all is well."""
     kind = rng.choice(KINDS)
     block_us = rng.choice([0, 0, 0, 1, rng.randint(1, 3 * SECOND_US)])
-    return Feedback(kind, block_us, rng.choice([None, None, 0, 1, 50]), None, None, rng.choice([None, 500, 10**7]))
+    return Feedback(
+        kind,
+        block_us,
+        rng.choice([None, None, 0, 1, 50]),
+        None,
+        None,
+        rng.choice([None, 500, 10**7, rng.randint(1, 10**6), 86_400 * SECOND_US]),
+    )
 
 
 def random_terms(rng: random.Random, holder: str) -> Terms:

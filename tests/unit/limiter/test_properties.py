@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from headworks_limiter.domain import holds
-from headworks_limiter.domain.adaptive import Adaptive
+from headworks_limiter.domain.adaptive import LEARN, Adaptive
 from headworks_limiter.domain.algorithms import Params, release, renew, report, settle, take
 from headworks_limiter.domain.circuit_breaker import CircuitBreaker
 from headworks_limiter.domain.concurrency import Concurrency
@@ -35,7 +35,8 @@ windows = st.builds(
 logs = st.builds(SlidingWindowLog, small, st.sampled_from([SECOND_US, 7 * SECOND_US]))
 counters = st.builds(SlidingWindowCounter, small, st.sampled_from([SECOND_US, 7 * SECOND_US]))
 slots = st.builds(Concurrency, small, st.sampled_from([SECOND_US, 3 * SECOND_US]))
-adaptives = st.builds(Adaptive, st.integers(1, 3), st.integers(3, 12), st.sampled_from([SECOND_US, 3 * SECOND_US]))
+ttls = st.sampled_from([SECOND_US, 3 * SECOND_US])
+adaptives = st.builds(Adaptive, st.integers(1, 3), st.integers(3, 12), ttls, st.sampled_from([0, LEARN]))
 breakers = st.builds(CircuitBreaker, st.just(50), small, st.just(SECOND_US), st.just(SECOND_US), st.integers(1, 3))
 rates = st.one_of(gcras, tokens, windows, logs, counters)
 every = st.one_of(rates, slots, adaptives, breakers)
@@ -328,3 +329,41 @@ def test_an_adaptive_limit_falls_with_trouble_and_rises_with_use() -> None:
         _, state = take(state, 1, params, NOW_US, f"h{number}")
         state = report(state, params, NOW_US, kind=Kind.OK)
     assert sum(hold.permits for hold in holds.read((state or "").rpartition("/")[2], NOW_US)) > 5
+
+
+def test_a_limit_that_learns_follows_latency_down_and_up_again() -> None:
+    params = Adaptive(least=2, most=200, ttl_us=60 * SECOND_US, latency_us=LEARN)
+
+    def limit(state: str | None) -> int:
+        return int((state or "200000").partition("~")[0]) // 1_000
+
+    def held(state: str | None) -> int:
+        return holds.held(holds.read((state or "").rpartition("/")[2], NOW_US))
+
+    def answers(state: str | None, latency_us: int, times: int) -> str | None:
+        for number in range(times):
+            if held(state) < limit(state):  # as many callers as may
+                state = take(state, 1, params, NOW_US, f"{times}-{number}")[1]
+            state = report(state, params, NOW_US, kind=Kind.OK, latency_us=latency_us)
+        return state
+
+    usual = answers(None, 10_000, 500)
+    assert limit(usual) == 200  # nothing speaks against it
+    slower = answers(usual, 14_000, 400)
+    assert limit(slower) == 200  # within what is usual
+    overloaded = answers(slower, 80_000, 400)
+    assert 120 < limit(overloaded) < 180
+    known = answers(overloaded, 80_000, 2_000)  # by now this is usual
+    again = answers(known, 80_000, 2_000)
+    assert limit(again) > limit(known)
+    quicker = answers(again, 5_000, 100)
+    assert limit(answers(quicker, 20_000, 200)) < limit(quicker)  # what was slow is soon forgotten
+
+
+def test_who_uses_little_learns_what_is_usual_and_keeps_the_limit() -> None:
+    params = Adaptive(least=2, most=200, ttl_us=60 * SECOND_US, latency_us=LEARN)
+    state = "50000~10000000/"
+    for _ in range(100):
+        state = report(state, params, NOW_US, kind=Kind.OK, latency_us=500_000) or ""
+    assert state.startswith("50000~")
+    assert int(state.partition("~")[2].partition("/")[0]) > 90_000_000

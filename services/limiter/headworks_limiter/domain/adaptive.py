@@ -4,6 +4,10 @@ Source: additive increase, multiplicative decrease (Chiu and Jain, "Analysis of 
 congestion avoidance in computer networks", 1989), as Netflix' concurrency-limits applies it to requests: a success adds
 one permit for each limit's worth of successes, as long as at least half of the limit is in use; an overload, a failure
 or an answer that was too slow takes a share away.
+
+Where latency is to be learnt, good answers move the limit by the Gradient2 of the same library: towards itself times
+the ratio of the usual latency to this answer's (1.5 times the usual is usual still, and a half is the least), and a few
+permits more, which find out whether there is room; a fifth of the way for each limit's worth of answers.
 """
 
 from __future__ import annotations
@@ -17,6 +21,14 @@ from headworks_limiter.domain.outcome import RuleOutcome
 from headworks_limiter.domain.upstream import Kind
 
 MILLI = 1_000
+LEARN = -1
+"""In place of a latency: learn what is usual."""
+USUAL_OF, USUAL_LIMITS = 100, 10
+"""The usual latency is an average over so many answers, or ten limits' worth if that is more; the latest count most."""
+PROBING = 4
+"""Permits beyond what the latency says."""
+LONGEST_US = 600_000_000
+"""Answers that took longer count as if they had taken so long."""
 UNSURE_US = 1_000_000
 """What a caller is told to wait who wants more than the limit of the moment: it grows by reports, not by time."""
 
@@ -29,7 +41,7 @@ class Adaptive:
     most: int
     ttl_us: int
     latency_us: int = 0
-    """An answer that took longer counts as an overload; 0: no answer is too slow."""
+    """An answer that took longer counts as an overload; 0: no answer is too slow; LEARN."""
 
     @property
     def capacity(self) -> int:
@@ -56,9 +68,10 @@ def take(
 ) -> tuple[RuleOutcome, str | None]:
     """Hold `permits` (0 to `most`; 0 only looks), if the limit of the moment allows; otherwise the state stays.
 
-    A state is `milli/holder:until:permits,...`: the limit in thousandths of a permit, and who holds what.
+    A state is `milli/holder:until:permits,...`: the limit in thousandths of a permit, and who holds what; with
+    `~usual` behind `milli`, the usual latency in thousandths of a microsecond.
     """
-    milli, there = _read(state, params, now_us)
+    milli, usual, there = _read(state, params, now_us)
     limit = milli // MILLI
     free = limit - holds.held(there)
     if permits > free:
@@ -68,38 +81,53 @@ def take(
     if permits == 0:
         return RuleOutcome(True, max(0, free), holds.reset_in(there, now_us), 0), state
     there.append(Hold(holder, now_us + params.ttl_us, permits))
-    return RuleOutcome(True, free - permits, holds.reset_in(there, now_us), 0), _write(milli, there)
+    return RuleOutcome(True, free - permits, holds.reset_in(there, now_us), 0), _write(milli, usual, there)
 
 
 def release(state: str | None, params: Adaptive, now_us: int, holder: str) -> str | None:
     """The state without what this one holds."""
-    milli, there = _read(state, params, now_us)
-    return _write(milli, holds.released(there, holder))
+    milli, usual, there = _read(state, params, now_us)
+    return _write(milli, usual, holds.released(there, holder))
 
 
 def renew(state: str | None, params: Adaptive, now_us: int, holder: str) -> str | None:
     """The state when this one holds on for another `ttl_us`; None: it holds nothing any more."""
-    milli, there = _read(state, params, now_us)
+    milli, usual, there = _read(state, params, now_us)
     renewed = holds.renewed(there, holder, now_us + params.ttl_us)
-    return _write(milli, renewed) if renewed else None
+    return _write(milli, usual, renewed) if renewed else None
 
 
 def report(state: str | None, kind: Kind, latency_us: int, params: Adaptive, now_us: int) -> str | None:
     """The state after an answer of this kind came in so many microseconds (0: unknown)."""
-    milli, there = _read(state, params, now_us)
+    milli, usual, there = _read(state, params, now_us)
     slow = 0 < params.latency_us < latency_us
+    busy = 2 * MILLI * holds.held(there) >= milli
     if kind is Kind.OVERLOAD or kind is Kind.FAILURE or slow:
         milli = max(params.least * MILLI, milli * 9 // 10)
-    elif kind is Kind.OK and 2 * MILLI * holds.held(there) >= milli:
+    elif kind is Kind.OK and params.latency_us == LEARN and latency_us:
+        sample = min(latency_us, LONGEST_US) * MILLI
+        usual = usual + (sample - usual) // max(USUAL_OF, USUAL_LIMITS * milli // MILLI) if usual else sample
+        usual = usual * 95 // 100 if usual > 2 * sample else usual  # it has become quicker: soon forget the slow times
+        milli = _followed(milli, usual, sample, params) if busy else milli
+    elif kind is Kind.OK and busy:
         milli = min(params.most * MILLI, milli + MILLI * MILLI // milli)
-    return _write(milli, there)
+    return _write(milli, usual, there)
 
 
-def _read(state: str | None, params: Adaptive, now_us: int) -> tuple[int, list[Hold]]:
-    milli, _, text = (state or "").partition("/")
+def _followed(milli: int, usual: int, sample: int, params: Adaptive) -> int:
+    """The limit after a good answer of this latency."""
+    ratio = max(500, min(1_000, usual * 1_500 // sample))
+    wanted = milli * ratio // 1_000 + PROBING * MILLI
+    return min(params.most * MILLI, max(params.least * MILLI, milli + (wanted - milli) * 200 // milli))
+
+
+def _read(state: str | None, params: Adaptive, now_us: int) -> tuple[int, int, list[Hold]]:
+    head, _, text = (state or "").partition("/")
+    milli, _, usual = head.partition("~")
     learnt = int(milli) if milli else params.most * MILLI
-    return min(params.most * MILLI, max(params.least * MILLI, learnt)), holds.read(text, now_us)
+    bounded = min(params.most * MILLI, max(params.least * MILLI, learnt))
+    return bounded, int(usual or 0) if params.latency_us == LEARN else 0, holds.read(text, now_us)
 
 
-def _write(milli: int, there: list[Hold]) -> str:
-    return f"{milli}/{holds.write(there)}"
+def _write(milli: int, usual: int, there: list[Hold]) -> str:
+    return f"{milli}{f'~{usual}' if usual else ''}/{holds.write(there)}"
