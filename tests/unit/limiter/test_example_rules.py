@@ -26,6 +26,11 @@ def every(seconds: float, length_s: float, namespace: str, **descriptors: str) -
     return constant(one, every_us=seconds * SECOND_US, until_us=MIDNIGHT_US + round(length_s * SECOND_US))
 
 
+def of_tenant(tenant: str, arrivals: Iterator[Arrival]) -> Iterator[Arrival]:
+    """The same, made by this tenant."""
+    return (arrival._replace(tenant=tenant) for arrival in arrivals)
+
+
 def through(name: str, *traffic: Iterator[Arrival], max_wait_s: int = 0, upstream: Upstream | None = None) -> Replay:
     """All of it, in the order of time, and of the arguments where that is the same."""
     found = replay(
@@ -62,6 +67,19 @@ def test_http_api_refreshes_of_all_wallets_share_a_bucket() -> None:
     # 2 in the first minute, then one a minute as long as the minute before counts, until 30 of the hour are used.
     assert found.allowed == 30
     assert found.refused_by["refreshes.1h"] > 0
+
+
+def test_shared_is_a_budget_of_all_tenants_of_which_none_has_more_than_its_share() -> None:
+    def calls(tenant: str) -> Iterator[Arrival]:
+        return of_tenant(tenant, every(0.1, 60, "shared", provider="alpha"))
+
+    assert through("shared", calls("a")).allowed == 8 + 479  # its share: 8, and 59.9 s x 8
+    assert through("shared", calls("a"), calls("b")).allowed == 2 * (8 + 479)  # 16 a second: both have theirs
+    four = through("shared", *map(calls, "abcd"))
+    assert four.allowed == 20 + 1_198  # 40 a second are asked for: the budget, 20, and 59.9 s x 20
+    assert four.refused_by["budget"] > 0
+    others = through("shared", calls("a"), of_tenant("b", every(0.1, 60, "shared", provider="beta")))
+    assert others.allowed == 2 * (8 + 479)  # another provider has a budget of its own
 
 
 def test_platform_takes_from_address_user_project_and_endpoint_together() -> None:
