@@ -123,7 +123,7 @@ class RequestReader:
         """How many descriptors it knows."""
         return len(self._plans)
 
-    def take(self, raw: bytes, tenant: str) -> Detailed:
+    def take(self, raw: bytes, tenant: str, path: str = "") -> Detailed:
         """What to ask the store for, for permits, by the bytes of a PermitRequest; and how much to reply.
 
         Raises as `ask`. What comes before and after a request's id is remembered: where the first is a whole message,
@@ -133,7 +133,7 @@ class RequestReader:
         known = self._asks.get((tenant, head, tail)) or self._learn(tenant, head, tail)
         if known is None:
             request = _decoded(raw)
-            return self.ask(request, tenant, Mode.TAKE), request.detail
+            return self.ask(request, tenant, Mode.TAKE, path), request.detail
         ask = known.ask
         if request_id:
             record = self.record(tenant, request_id)

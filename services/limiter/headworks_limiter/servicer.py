@@ -6,7 +6,6 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from headworks.limiter.v1 import limiter_pb2
 from headworks.limiter.v1 import limiter_service_pb2 as pb
 from headworks_core.context import CallContext
 from headworks_core.errors import InvalidArgument, Reason, ServiceError, Unavailable, Violation
@@ -14,7 +13,7 @@ from headworks_core.serving import MessageStream
 
 from headworks_limiter import replies
 from headworks_limiter.decider import Decider, Outcome
-from headworks_limiter.domain.ask import Ask
+from headworks_limiter.domain.ask import Ask, Verdict
 from headworks_limiter.domain.decision import Answer, Mode
 from headworks_limiter.domain.rule import Rules
 from headworks_limiter.granting import Granting
@@ -23,9 +22,11 @@ from headworks_limiter.replies import ResultWriter
 from headworks_limiter.reporting import OutcomeReader, learned
 from headworks_limiter.requests import Detailed, RequestReader, exceeds_limit
 from headworks_limiter.streaming import Consumption
-from headworks_limiter.wire import BatchResponse, RawBatch, RawResults, StreamResponse
+from headworks_limiter.wire import BatchResponse, RawBatch, RawConsume, RawResults, StreamResponse
 
 MAX_BATCH = 500
+REQUEST = "request."
+"""Where the fields of a PermitRequest are in those of a unary call."""
 
 
 class LimiterServicer:
@@ -49,15 +50,19 @@ class LimiterServicer:
 
     async def Check(self, request: pb.CheckRequest, caller: CallContext) -> pb.CheckResponse:
         """What Consume would answer now."""
+        ask = self._reader.ask(request.request, caller.tenant, Mode.LOOK, REQUEST)
+        verdict = _sound(ask, await self._decider.decide(ask, caller))
         reply = pb.CheckResponse()
-        await self._decide(reply.decision, request.request, caller, Mode.LOOK)
+        replies.write(reply.decision, verdict, request.request.detail)
         return reply
 
-    async def Consume(self, request: pb.ConsumeRequest, caller: CallContext) -> pb.ConsumeResponse:
-        """Take permits from every matched rule, or from none."""
-        reply = pb.ConsumeResponse()
-        await self._decide(reply.decision, request.request, caller, Mode.TAKE)
-        return reply
+    async def Consume(self, request: RawConsume, caller: CallContext) -> bytes:
+        """Take permits from every matched rule, or from none.
+
+        The bytes of a ConsumeResponse are those of a PermitResult with a decision: both have it in their first field.
+        """
+        ask, detail = self._reader.take(request.request, caller.tenant, REQUEST)
+        return self._writer.result(_sound(ask, await self._decider.decide(ask, caller)), detail)
 
     async def ConsumeBatch(self, request: RawBatch, caller: CallContext) -> RawResults:
         """Consume for each request in turn; errors are per item."""
@@ -148,16 +153,6 @@ class LimiterServicer:
         except ServiceError as error:
             return error
 
-    async def _decide(
-        self, reply: limiter_pb2.Decision, request: limiter_pb2.PermitRequest, caller: CallContext, mode: Mode
-    ) -> None:
-        ask = self._reader.ask(request, caller.tenant, mode, "request.")
-        verdict = await self._decider.decide(ask, caller)
-        fault = _fault(ask, verdict)
-        if fault is not None:
-            raise fault
-        replies.write(reply, verdict, request.detail)
-
 
 def _check_size(batch: RawBatch) -> None:
     if not 1 <= len(batch.requests) <= MAX_BATCH:
@@ -176,3 +171,10 @@ def _fault(ask: Ask, outcome: Outcome) -> ServiceError | None:
     if outcome.answer is Answer.UNRECORDED:
         return exceeds_limit(ask)
     return None
+
+
+def _sound(ask: Ask, verdict: Verdict) -> Verdict:
+    """The verdict, if it is no error."""
+    if fault := _fault(ask, verdict):
+        raise fault
+    return verdict

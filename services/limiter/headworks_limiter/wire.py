@@ -16,6 +16,12 @@ Field = descriptor_pb2.FieldDescriptorProto
 PACKAGE = "headworks.limiter.wire"
 
 
+class RawConsume(Protocol):
+    """A ConsumeRequest; `request` is a PermitRequest (of two the last counts, where protobuf would merge them)."""
+
+    request: bytes
+
+
 class RawBatch(Protocol):
     """A ConsumeBatchRequest, or with an `id` a ConsumeStreamRequest; each of `requests` is a PermitRequest."""
 
@@ -46,11 +52,13 @@ def _raw(model: type[Any]) -> Any:
     return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{PACKAGE}.{message.name}"))
 
 
+ConsumeRequest = _raw(pb.ConsumeRequest)
 BatchRequest, StreamRequest = _raw(pb.ConsumeBatchRequest), _raw(pb.ConsumeStreamRequest)
 BatchResponse = cast(type[RawResults], _raw(pb.ConsumeBatchResponse))
 StreamResponse = cast(type[RawResults], _raw(pb.ConsumeStreamResponse))
 
 CODECS: dict[str, Codec] = {
+    "Consume": (ConsumeRequest.FromString, bytes),
     "ConsumeBatch": (BatchRequest.FromString, BatchResponse.SerializeToString),
     "ConsumeStream": (StreamRequest.FromString, StreamResponse.SerializeToString),
 }
