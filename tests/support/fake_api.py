@@ -89,6 +89,13 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         ]
         return limiter.ConsumeBatchResponse(results=results)
 
+    async def ConsumeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """See the proto."""
+        async for request in requests:
+            await self._note(request, context)
+            results = [limiter_pb2.PermitResult(decision=self.decide(item)) for item in request.requests]
+            yield limiter.ConsumeStreamResponse(id=request.id, results=results)
+
     async def ReportOutcome(self, request: Any, context: Any) -> Any:
         """See the proto; a status of 429 blocks for a second and a half."""
         await self._note(request, context)
@@ -149,10 +156,6 @@ class FakeApi(LimiterServiceServicer, SchedulerServiceServicer):
         raise NotImplementedError
 
     async def RedriveJobs(self, request: Any, context: Any) -> Any:
-        """Not played."""
-        raise NotImplementedError
-
-    async def ConsumeStream(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         """Not played."""
         raise NotImplementedError
 

@@ -21,8 +21,10 @@ from headworks_client.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
-MESSAGE_MAX = 500
-"""Requests a message, as many as a limiter takes."""
+MESSAGE_MAX = 160
+"""Requests a message. A limiter takes 500, but one side would wait while the other works on them."""
+MESSAGE_LEAST = 32
+"""More than this are sent in two halves, for the same reason; fewer are not worth a message of their own."""
 UNDER_WAY = 4
 """Messages without an answer, at most."""
 FOLLOWS = 0.25
@@ -161,11 +163,16 @@ class SharedStream:
             reading.cancel()
             call.cancel()
 
+    @property
+    def _under_way(self) -> int:
+        """Requests that were sent and have no answer yet."""
+        return sum(map(len, self._sent.values()))
+
     def _may_follow(self) -> bool:
         """Whether a message goes now. Large ones cost both sides least, so a few requests wait for company."""
         if not self._waiting or len(self._sent) >= UNDER_WAY:
             return False
-        return len(self._waiting) >= FOLLOWS * sum(map(len, self._sent.values()))
+        return len(self._waiting) >= FOLLOWS * self._under_way
 
     async def _write(self, call: Any) -> None:
         message = self._next()
@@ -175,7 +182,9 @@ class SharedStream:
 
     def _next(self) -> pb.ConsumeStreamRequest | None:
         batch: list[_Asked] = []
-        while self._waiting and len(batch) < MESSAGE_MAX:
+        half = (len(self._waiting) + self._under_way + 1) // 2
+        size = min(max(half, MESSAGE_LEAST), MESSAGE_MAX)
+        while self._waiting and len(batch) < size:
             asked = self._waiting.popleft()
             if not asked.result.done():
                 asked.tries += 1

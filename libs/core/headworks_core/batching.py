@@ -30,13 +30,18 @@ class MicroBatcher(Generic[I, O]):
         window_s: float = 0.002,
         max_flights: int = 4,
         weigh: Callable[[I], int] | None = None,
+        enough: int | None = None,
     ) -> None:
-        """`weigh` says how many items an item counts as; one that is heavier than `max_items` flies alone."""
+        """`weigh` says how many items an item counts as; one that is heavier than `max_items` flies alone.
+
+        An item that counts as `enough` or more flies on the next turn of the loop, with those that wait.
+        """
         self._flush = flush
         self._max_items = max_items
         self._window_s = window_s
         self._max_flights = max_flights
         self._weigh = weigh
+        self._enough = enough or max_items
         self._waiting: list[tuple[I, asyncio.Future[O]]] = []
         self._weight = 0
         self._timer: asyncio.Handle | None = None
@@ -71,9 +76,14 @@ class MicroBatcher(Generic[I, O]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[O] = loop.create_future()
         self._waiting.append((item, future))
-        self._weight += 1 if self._weigh is None else self._weigh(item)
+        weight = 1 if self._weigh is None else self._weigh(item)
+        self._weight += weight
         if self._weight >= self._max_items:
             self._launch()
+        elif weight >= self._enough:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_soon(self._launch)
         elif self._timer is None:
             self._timer = self._schedule(loop)
         return future

@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 MAX_BUCKETS = 250
 """Buckets asked in one script call: a millisecond or two of the store's time, so that those in flight take no 50 ms."""
+ENOUGH = 16
+"""Buckets that one call asks for which are worth a script call, so that it need not wait for others."""
 MAX_FLIGHTS = 4
 """Script calls under way at a time."""
 RESERVATION_TTL_US = 2_000_000
@@ -83,7 +85,11 @@ class Decider:
         self._bypass_log = BypassLog(self._clock)
         self._batcher: Lanes[_Load, Sequence[Verdict]] = Lanes(
             lambda: MicroBatcher(
-                self._flush, max_items=MAX_BUCKETS, max_flights=MAX_FLIGHTS, weigh=lambda load: load.weight
+                self._flush,
+                max_items=MAX_BUCKETS,
+                max_flights=MAX_FLIGHTS,
+                weigh=lambda load: load.weight,
+                enough=ENOUGH,
             ),
             of=lambda load: breaker.of(load.asks[0].cell),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import grpc
@@ -156,3 +157,19 @@ async def test_a_caller_that_is_not_sampled_is_not_traced(
 
     assert spans.get_finished_spans() == ()
     assert "traceparent" not in api.metadata[0]
+
+
+@pytest.mark.parametrize(("callers", "sizes"), [(20, [20]), (64, [32, 32])])
+async def test_concurrent_calls_go_in_two_halves_where_they_are_worth_two_messages(
+    api: FakeApi, limiter: LimiterClient, callers: int, sizes: list[int]
+) -> None:
+    await asyncio.gather(*(limiter.consume("n", {"user": "u"}) for _ in range(1 + callers)))  # the first goes alone
+
+    assert [len(message.requests) for message in api.requests if hasattr(message, "requests")] == sizes
+
+
+async def test_no_message_is_so_large_that_one_side_waits_for_the_other(api: FakeApi, limiter: LimiterClient) -> None:
+    await asyncio.gather(*(limiter.consume("n", {"user": "u"}) for _ in range(1_001)))
+
+    sizes = [len(message.requests) for message in api.requests if hasattr(message, "requests")]
+    assert (sum(sizes), max(sizes)) == (1_000, 160)
