@@ -34,7 +34,7 @@ class MicroBatcher(Generic[I, O]):
     ) -> None:
         """`weigh` says how many items an item counts as; one that is heavier than `max_items` flies alone.
 
-        An item that counts as `enough` or more flies on the next turn of the loop, with those that wait.
+        For an item that counts as `enough` or more no company is waited for, only a flush that is under way.
         """
         self._flush = flush
         self._max_items = max_items
@@ -46,7 +46,7 @@ class MicroBatcher(Generic[I, O]):
         self._weight = 0
         self._timer: asyncio.Handle | None = None
         self._flights: set[asyncio.Task[None]] = set()
-        self._busy = False
+        self._busy = self._hurry = False
         self._launched_at = 0.0
 
     async def __aenter__(self) -> Self:
@@ -78,9 +78,10 @@ class MicroBatcher(Generic[I, O]):
         self._waiting.append((item, future))
         weight = 1 if self._weigh is None else self._weigh(item)
         self._weight += weight
+        self._hurry |= weight >= self._enough
         if self._weight >= self._max_items:
             self._launch()
-        elif weight >= self._enough:
+        elif weight >= self._enough and not self._flights:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = loop.call_soon(self._launch)
@@ -108,6 +109,7 @@ class MicroBatcher(Generic[I, O]):
             flight = asyncio.ensure_future(self._fly(batch))
             self._flights.add(flight)
             flight.add_done_callback(self._landed)
+        self._hurry &= bool(self._waiting)
 
     def _next_batch(self) -> list[tuple[I, asyncio.Future[O]]]:
         """The first of those that wait, up to the weight of a batch; without those whose callers have gone."""
@@ -123,7 +125,7 @@ class MicroBatcher(Generic[I, O]):
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
-        if self._waiting and self._timer is None:
+        if self._waiting and (self._hurry or self._timer is None):
             self._launch()
 
     async def _fly(self, batch: list[tuple[I, asyncio.Future[O]]]) -> None:

@@ -83,31 +83,31 @@ async def test_items_count_as_their_weight_and_a_heavy_one_flies_alone() -> None
 
 
 async def test_a_heavy_item_waits_for_no_company_and_takes_along_those_that_wait() -> None:
+    flush = Doubler()
+    async with MicroBatcher(flush, window_s=3600, weigh=lambda item: item, enough=50) as batch:
+        await asyncio.gather(batch(2), batch(4))  # from now on it is busy
+        light = batch(6)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert flush.batches == [[2, 4]]
+        async with asyncio.timeout(5):
+            assert list(await asyncio.gather(light, batch(50))) == [12, 100]
+    assert flush.batches == [[2, 4], [6, 50]]
+
+
+async def test_a_heavy_item_waits_for_the_flush_that_is_under_way_and_no_longer() -> None:
     flush = Doubler(open_gate=False)
     async with MicroBatcher(flush, window_s=3600, weigh=lambda item: item, enough=50) as batch:
-        first = batch(2)
+        futures = [batch(2)]
         await flush.called.wait()
-        futures = [batch(item) for item in (4, 48, 60, 50)]
+        futures += [batch(4), batch(60), batch(50), batch(6)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert flush.batches == [[2], [4, 48, 60, 50]]
-        flush.gate.set()
-        await asyncio.gather(first, *futures)
-
-
-async def test_heavy_items_fly_no_more_at_a_time_than_others() -> None:
-    flush = Doubler(open_gate=False)
-    async with MicroBatcher(flush, window_s=3600, max_flights=1, weigh=lambda item: item, enough=50) as batch:
-        futures = [batch(60)]
-        await flush.called.wait()
-        futures += [batch(60), batch(2)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert flush.batches == [[60]]
+        assert flush.batches == [[2]]
         flush.gate.set()
         async with asyncio.timeout(5):
-            assert await asyncio.gather(*futures) == [120, 120, 4]
-    assert flush.batches == [[60], [60, 2]]
+            assert await asyncio.gather(*futures) == [4, 8, 120, 100, 12]
+    assert flush.batches == [[2], [4, 60, 50, 6]]
 
 
 async def test_no_more_flushes_are_under_way_than_allowed_and_the_rest_follow() -> None:
