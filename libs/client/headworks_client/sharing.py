@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import grpc
@@ -21,12 +22,13 @@ from headworks_client.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
-MESSAGE_MAX = 160
-"""Requests a message. A limiter takes 500, but one side would wait while the other works on them."""
-MESSAGE_LEAST = 32
-"""More than this are sent in two halves, for the same reason; fewer are not worth a message of their own."""
+MESSAGE_MAX = 500
+"""Requests a message, as many as a limiter takes."""
 UNDER_WAY = 4
 """Messages without an answer, at most."""
+LEAST, USUAL = 32, 160
+"""A message takes half of what waits and is under way, within these bounds: so client and limiter work at the same
+time, and each message is worth its cost. It takes more than USUAL where as many could not be under way otherwise."""
 FOLLOWS = 0.25
 """The share of the requests under way that another message must have to follow at once; fewer wait for company."""
 STREAM_S = 60.0
@@ -182,8 +184,7 @@ class SharedStream:
 
     def _next(self) -> pb.ConsumeStreamRequest | None:
         batch: list[_Asked] = []
-        half = (len(self._waiting) + self._under_way + 1) // 2
-        size = min(max(half, MESSAGE_LEAST), MESSAGE_MAX)
+        size = self._size()
         while self._waiting and len(batch) < size:
             asked = self._waiting.popleft()
             if not asked.result.done():
@@ -194,6 +195,12 @@ class SharedStream:
         number = next(self._ids)
         self._sent[number] = batch
         return pb.ConsumeStreamRequest(id=number, requests=[asked.request for asked in batch])
+
+    def _size(self) -> int:
+        """Of the next message, at most."""
+        half = ceil((len(self._waiting) + self._under_way) / 2)
+        share = ceil(len(self._waiting) / (UNDER_WAY - len(self._sent)))
+        return min(max(share, min(max(half, LEAST), USUAL)), MESSAGE_MAX)
 
     async def _read(self, call: Any, backoff: Backoff) -> None:
         async for reply in call:
